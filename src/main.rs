@@ -1,0 +1,6 @@
+//! oxrun: an OCI container runtime. Arguments become a command, the command an exit status.
+
+mod bundle;
+mod seccomp;
+
+fn main() {}
