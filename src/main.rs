@@ -1,6 +1,11 @@
 //! oxrun: an OCI container runtime. Arguments become a command, the command an exit status.
 
 mod bundle;
+mod cgroup;
+mod error;
+mod procfs;
+mod rootfs;
 mod seccomp;
+mod sys;
 
 fn main() {}
