@@ -203,7 +203,9 @@ fn open_file(path: &PathBuf) -> Result<OwnedFd> {
 
 fn connect(path: &str) -> Result<OwnedFd> {
     let socket = UnixDatagram::unbound().context("make a socket for the log")?;
-    socket.connect(path).with_context(|| format!("connect to `{path}` (--log): is its daemon running?"))?;
+    socket
+        .connect(path)
+        .with_context(|| format!("connect to `{path}` for the log (is its daemon running?)"))?;
     Ok(socket.into())
 }
 
@@ -314,6 +316,33 @@ fn push_escaped(out: &mut String, c: char) {
     };
 }
 
+/// The error with all its causes, on one line. Texts of system errors are written the way engines
+/// match them, lower case and without the number: `no such file or directory`.
+pub fn describe(error: &anyhow::Error) -> String {
+    let mut out = String::new();
+    for cause in error.chain() {
+        if !out.is_empty() {
+            out.push_str(": ");
+        }
+        out.push_str(&cause_text(cause));
+    }
+    out
+}
+
+fn cause_text(cause: &(dyn std::error::Error + 'static)) -> String {
+    let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    let code = io.or_else(|| cause.downcast_ref::<rustix::io::Errno>().map(|errno| errno.raw_os_error()));
+    code.map_or_else(|| cause.to_string(), errno_text)
+}
+
+/// The text of an errno: `permission denied`.
+pub fn errno_text(errno: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    let text = text.strip_suffix(&format!(" (os error {errno})")).unwrap_or(&text);
+    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+    format!("{}{rest}", first.to_ascii_lowercase())
+}
+
 /// The time in UTC with nanoseconds, `2026-11-23T21:12:57.656551227Z` (RFC 3339); times before
 /// 1970 become 1970. The calendar is the proleptic Gregorian one, counted from 1 March of year 0.
 pub fn rfc3339(time: SystemTime) -> String {
@@ -415,6 +444,19 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_gets_one_datagram() {
+        let path = std::env::temp_dir().join(format!("oxrun-log-{}", std::process::id()));
+        let server = UnixDatagram::bind(&path).unwrap();
+        let client = connect(path.to_str().unwrap());
+        std::fs::remove_file(&path).unwrap();
+        write_all(client.unwrap().as_fd(), syslog_datagram(Level::Warning, "web", "a\n").as_bytes());
+        let mut buffer = [0; 100];
+        let length = server.recv(&mut buffer).unwrap();
+        let expected = format!("<28>web[{}]: a", std::process::id());
+        assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), expected);
+    }
+
+    #[test]
     fn targets() {
         let file = |path: &str| Some(Target::File(path.into()));
         let table = [
@@ -457,6 +499,27 @@ mod tests {
         assert_eq!(Format::parse("json").ok(), Some(Format::Json));
         assert!(Format::parse("invalid").is_err());
         assert!(Level::Error < Level::Debug);
+    }
+
+    #[test]
+    fn system_errors_read_as_engines_match_them() {
+        let table = [
+            (libc::ENOENT, "no such file or directory"),
+            (libc::EACCES, "permission denied"),
+            (libc::EPERM, "operation not permitted"),
+            (libc::EISDIR, "is a directory"),
+            (libc::ESRCH, "no such process"),
+            (libc::EBUSY, "device or resource busy"),
+            (99999, "unknown error 99999"),
+        ];
+        for (errno, text) in table {
+            assert_eq!(errno_text(errno), text);
+        }
+        let io = std::fs::File::open("/nonexistent").context("open").context("read the config").unwrap_err();
+        assert_eq!(describe(&io), "read the config: open: no such file or directory");
+        let errno = anyhow::Error::from(rustix::io::Errno::PERM).context("mount `/a`");
+        assert_eq!(describe(&errno), "mount `/a`: operation not permitted");
+        assert_eq!(describe(&anyhow::anyhow!("Plain")), "Plain");
     }
 
     #[test]

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     match invoke() {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            error!("{error:#}");
+            error!("{}", log::describe(&error));
             ExitCode::FAILURE
         }
     }
