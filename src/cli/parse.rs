@@ -476,6 +476,7 @@ mod tests {
             ("list a", "too many arguments for `oxrun list`, beginning with `a`"),
             ("list --format xml", "read `--format`: invalid format option `xml`: use table or json"),
             ("kill a NOPE", "unknown signal \"NOPE\""),
+            ("kill -- a -all", "unknown signal \"-all\""),
             ("kill a 1 2", "too many arguments for `oxrun kill`, beginning with `2`"),
             ("kill --all", "`oxrun kill` needs <container-id> [signal]"),
             ("run -dx a", "unknown option `-x`"),
