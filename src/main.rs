@@ -1,9 +1,17 @@
 //! oxrun: an OCI container runtime. Arguments become a command, the command an exit status.
 
 mod bundle;
+mod cgroup;
 mod cli;
+mod container;
+mod error;
+mod init;
 mod log;
+mod namespaces;
+mod procfs;
+mod rootfs;
 mod seccomp;
+mod sys;
 
 use anyhow::{Result, bail};
 use cli::command::{Command, Global};

@@ -1,12 +1,16 @@
 //! The unsafe fence: thin wrappers around system calls that rustix lacks, one topic per file. Each
-//! wrapper turns -1 into `io::Error` and does nothing else. Nothing outside this module is unsafe.
+//! wrapper turns -1 into an error and does nothing else. Nothing outside this module is unsafe.
 
 #![allow(unsafe_code)]
 
 pub mod clone;
+pub mod errno;
 pub mod exe;
 pub mod mount;
 pub mod process;
+pub mod pty;
+pub mod signal;
+pub mod spawn;
 
 use std::io;
 
