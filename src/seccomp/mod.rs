@@ -2,6 +2,7 @@
 //! loads. On the way a profile is a `Policy` (checked, `policy.rs`), per architecture a `Line` of
 //! verdicts (`decision.rs`), and code (`tree.rs`, `checks.rs`) of a program (`program.rs`).
 
+pub mod notify;
 mod arch;
 mod checks;
 mod decision;
