@@ -2,6 +2,8 @@
 //! the state directory, identities of processes, hooks, the terminal, waiting in the foreground.
 
 pub mod error;
+pub mod foreground;
 pub mod hooks;
 pub mod identity;
 pub mod statedir;
+pub mod terminal;
