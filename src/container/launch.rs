@@ -1,7 +1,7 @@
 //! The clone, and the host side's part of the conversation with init (drawn in `init::sync`) up to
 //! the moment when init has only to be told to start. Called by `create` for `create` and `run`.
 
-use super::hooks::{self, EnvWhenAbsent, Setting};
+use super::hooks;
 use crate::bundle::plan::{MountSource, NamespaceKind, Plan};
 use crate::cgroup::Manager;
 use crate::error::Doing;
@@ -137,7 +137,7 @@ fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut L
             (Message::AskSource(index), _) => answer(launched, open_source(launch.plan, index, launched))?,
             (Message::AskIdMap(index), _) => answer(launched, id_map(launch.plan, index, procfs, launched))?,
             (Message::RootfsReady, _) => {
-                host_hooks(launch, launched.pid)?;
+                hooks::before_pivot(launch.plan, launch.id, launched.pid)?;
                 launched.channel.send(&Message::HooksDone)?;
             }
             (Message::Console, Some(master)) => deliver_console(launch, launched, master)?,
@@ -260,24 +260,10 @@ fn user_namespace_of(pid: i32) -> Result<OwnedFd> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(|| "open the user namespace")
 }
 
-/// prestart and createRuntime hooks.
-fn host_hooks(launch: &Launch, pid: i32) -> Result<()> {
-    let state = hooks::state_json(launch.plan, launch.id, "creating", pid)?;
-    let setting = Setting {
-        state: &state,
-        env: EnvWhenAbsent::Inherit,
-        cwd: Some(&launch.plan.bundle),
-        stdout: None,
-        stderr: None,
-    };
-    hooks::run(&launch.plan.hooks.prestart, "prestart", &setting)?;
-    hooks::run(&launch.plan.hooks.create_runtime, "createRuntime", &setting)
-}
-
 /// Hands the terminal to its receiver, or keeps it for `run` in the foreground.
 fn deliver_console(launch: &Launch, launched: &mut Launched, master: OwnedFd) -> Result<()> {
     match &launch.console {
-        Some(socket) => super::terminal::send_master(socket, &master),
+        Some(socket) => super::terminal::send_fd("--console-socket", socket, master.as_fd(), "/dev/ptmx"),
         None => {
             launched.master = Some(master);
             Ok(())

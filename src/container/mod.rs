@@ -15,6 +15,7 @@ pub mod run;
 pub mod start;
 pub mod statedir;
 pub mod terminal;
+<<<<<<< HEAD
 
 use crate::bundle::plan::Plan;
 use anyhow::Result;
@@ -29,3 +30,5 @@ fn plan_of(entry: &Entry, state: &State) -> Result<Plan> {
     crate::bundle::lower(&spec, &options, &crate::bundle::host::Host::probe()?)
         .map_err(|problems| anyhow::anyhow!("config.json of `{}`: {problems}", state.id))
 }
+=======
+>>>>>>> hosts

@@ -170,3 +170,26 @@ fn last_errno() -> i32 {
     // SAFETY: the location is this thread's own.
     unsafe { *libc::__errno_location() }
 }
+
+/// Runs a test in a process of its own, with one thread and none of the other tests' descriptors;
+/// 0 if it did not panic.
+#[cfg(test)]
+pub fn in_child(test: impl FnOnce()) -> i32 {
+    // SAFETY: fork(2) by the C library, which leaves its allocator usable in the child.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        close_from(3);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test));
+        if let Err(panic) = &outcome {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+        }
+        // SAFETY: ends this process only, without running the harness's exit handlers.
+        unsafe { libc::_exit(i32::from(outcome.is_err())) }
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child just made; the pointer lives during the call.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    if waited == pid { libc::WEXITSTATUS(status) + 256 * libc::WTERMSIG(status) } else { -1 }
+}
