@@ -30,6 +30,11 @@ impl Procfs {
         Ok(Procfs(fd))
     }
 
+    /// The descriptor of the root.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+
     /// Opens a file below the root, never through a link or another mount.
     pub fn file(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH

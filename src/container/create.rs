@@ -79,7 +79,7 @@ pub fn create(states: &StateDir, settings: Settings, args: &Create, start: Start
 fn read_plan(args: &Create, host: &Host) -> Result<(Vec<u8>, Plan)> {
     let directory = args.bundle.as_deref().unwrap_or(Path::new("."));
     let bundle = bundle::read(directory, args.config.as_deref())?;
-    let options = Options { bundle: bundle.directory, no_pivot: args.no_pivot, id: args.id.clone() };
+    let options = Options { bundle: bundle.path, no_pivot: args.no_pivot };
     let plan = bundle::lower(&bundle.spec, &options, host)
         .map_err(|problems| anyhow::anyhow!("config.json: {problems}"))?;
     Ok((bundle.text, plan))

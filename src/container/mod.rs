@@ -12,10 +12,10 @@ pub mod kill;
 mod launch;
 mod pidfile;
 pub mod run;
+pub mod spec;
 pub mod start;
 pub mod statedir;
 pub mod terminal;
-<<<<<<< HEAD
 
 use crate::bundle::plan::Plan;
 use anyhow::Result;
@@ -26,9 +26,7 @@ use statedir::{Entry, State};
 fn plan_of(entry: &Entry, state: &State) -> Result<Plan> {
     let spec = crate::bundle::json::parse(&entry.read_config()?)
         .map_err(|problems| anyhow::anyhow!("config.json of `{}`: {problems}", state.id))?;
-    let options = crate::bundle::Options { bundle: state.bundle.clone(), no_pivot: false, id: state.id.clone() };
+    let options = crate::bundle::Options { bundle: state.bundle.clone(), no_pivot: false };
     crate::bundle::lower(&spec, &options, &crate::bundle::host::Host::probe()?)
         .map_err(|problems| anyhow::anyhow!("config.json of `{}`: {problems}", state.id))
 }
-=======
->>>>>>> hosts

@@ -20,8 +20,11 @@ use crate::sys::{process as sys, signal};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use sync::{Channel, Message};
+
+/// More descriptors than a process can have (fs.nr_open's ceiling).
+const MAX_FDS: u32 = 1 << 20;
 
 /// What init needs beside the plan; made by the host side, inherited through the clone.
 #[derive(Debug)]
@@ -67,6 +70,7 @@ pub fn run(job: Job) -> ! {
 
 /// From the clone to the exec. `reporter` becomes the connection of `start` once there is one.
 fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
+    close_inherited(job)?;
     job.channel.expect(&Message::Begin)?;
     enter_cgroups(job)?;
     enter_namespaces(job)?;
@@ -89,8 +93,32 @@ fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     rustix::process::umask(umask);
     let ready = become_process(job, process, &root)?;
     job.channel.send(&Message::Ready)?;
+    close_for_waiting(job)?;
     wait_for_start(job, reporter)?;
     execute(job, process, ready)
+}
+
+/// What the host side had open for itself (the state directory, sockets) is not for init; the
+/// caller's descriptors that the process keeps are.
+fn close_inherited(job: &Job) -> Result<()> {
+    let mut keep: Vec<u32> = [job.channel.fd(), job.procfs.fd()]
+        .into_iter()
+        .chain(&job.start)
+        .chain(&job.cgroup_tasks)
+        .chain(job.joined.iter().map(|j| &j.fd))
+        .map(|fd| fd.as_raw_fd() as u32)
+        .collect();
+    keep.extend(3..job.preserve_fds.saturating_add(3).min(MAX_FDS));
+    sys::close_all_but(&mut keep).doing(|| "close inherited descriptors")
+}
+
+/// While init waits, a process in its pid namespace may look at it: it holds nothing of the host but
+/// what it waits on.
+fn close_for_waiting(job: &Job) -> Result<()> {
+    let waits_on = job.start.as_ref().unwrap_or(job.channel.fd());
+    let mut keep = vec![waits_on.as_raw_fd() as u32];
+    keep.extend(3..job.preserve_fds.saturating_add(3).min(MAX_FDS));
+    sys::close_all_but(&mut keep).doing(|| "close descriptors")
 }
 
 /// v1: writing 0 moves the writer, and `tasks` takes no global lock. First, so that all memory from
@@ -398,7 +426,7 @@ fn wait_without_process(job: &Job, reporter: &mut Option<Channel>) -> Result<()>
 /// The last steps: filter, capabilities, hooks under both, and the program. After the filter only
 /// capset(2), execve(2) and, with ambient capabilities, prctl(2) are called.
 fn execute(job: &Job, process: &Process, ready: Ready) -> Result<()> {
-    sys::cloexec_from(3 + job.preserve_fds).doing(|| "mark descriptors to be closed")?;
+    sys::cloexec_from(job.preserve_fds.saturating_add(3)).doing(|| "mark descriptors to be closed")?;
     signal::reset_for_exec().doing(|| "reset signals")?;
     if let Some(filter) = job.plan.seccomp.as_ref().filter(|_| !ready.filtered) {
         sys::seccomp(&filter.program, filter.flags).doing(|| "load the seccomp filter (linux.seccomp)")?;

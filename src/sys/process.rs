@@ -33,6 +33,23 @@ pub fn cloexec_from(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes all descriptors from 3 up but those in `keep` (close_range(2), Linux 5.9), whoever owns
+/// them: for a process that ends in execve or _exit and runs no destructor.
+pub fn close_all_but(keep: &mut Vec<u32>) -> io::Result<()> {
+    keep.retain(|fd| *fd > 2);
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep.iter().copied().chain([u32::MAX]) {
+        if fd > first {
+            let last = if fd == u32::MAX { fd } else { fd - 1 };
+            // SAFETY: the owners of the closed descriptors never use or drop them, see above.
+            unsafe { check(libc::syscall(libc::SYS_close_range, first, last, 0u32))? };
+        }
+        first = fd.saturating_add(1);
+    }
+    Ok(())
+}
+
 /// pidfd_send_signal(2); 0 checks that the process is there. Takes real-time signals too.
 pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     // SAFETY: plain integers and a null siginfo, which the call allows.
