@@ -33,3 +33,13 @@ pub struct Listener {
     /// `listenerMetadata`.
     pub metadata: String,
 }
+
+/// Stand-in until the compiler is merged.
+pub fn compile(
+    _: &crate::bundle::spec::Seccomp,
+    _: &str,
+    _: &mut crate::bundle::Problems,
+    _: &mut Vec<String>,
+) -> Filter {
+    Filter::default()
+}
