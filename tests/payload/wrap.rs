@@ -96,6 +96,11 @@ pub fn exec_with(verb: &str, words: &[&str]) {
             "with-blocked" => block(argument),
             "with-pdeathsig" => assert_eq!(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL), 0),
             "with-fd" => leak(argument),
+            "with-listen" => {
+                leak(argument);
+                std::env::set_var("LISTEN_FDS", "1");
+                std::env::set_var("LISTEN_PID", std::process::id().to_string());
+            }
             "with-nofile" => {
                 let limit = libc::rlimit { rlim_cur: argument.parse().unwrap(), rlim_max: argument.parse().unwrap() };
                 assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
@@ -142,8 +147,10 @@ unsafe fn leak(list: &str) {
     let path = cstring(words.next().unwrap());
     // SAFETY: a valid C string and integers.
     unsafe {
-        let fd = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-        assert!(fd >= 0, "open {path:?}");
+        let low = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        assert!(low >= 0, "open {path:?}");
+        let fd = libc::fcntl(low, libc::F_DUPFD_CLOEXEC, 900);
+        libc::close(low);
         words.for_each(|n| assert!(libc::dup2(fd, n.parse().unwrap()) >= 0));
     }
 }
