@@ -433,6 +433,12 @@ impl Sandbox {
         assert!(found.is_empty(), "left behind: {found:#?}");
     }
 
+    /// Asserts that no state directory is there.
+    #[track_caller]
+    pub fn assert_no_containers(&self) {
+        assert!(self.containers().is_empty(), "left behind: {:?}", self.containers());
+    }
+
     fn containers(&self) -> Vec<String> {
         let entries = fs::read_dir(self.state_dir()).map(|e| e.flatten().collect::<Vec<_>>()).unwrap_or_default();
         entries.iter().map(|e| e.file_name().to_string_lossy().into_owned()).collect()

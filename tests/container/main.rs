@@ -10,5 +10,7 @@ mod harness;
 mod config;
 mod host;
 
+mod bad_input;
+mod create_failures;
 mod lifecycle;
 mod process;
