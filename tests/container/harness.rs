@@ -6,6 +6,7 @@ use crate::{config, host};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::{Value, json};
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -234,6 +235,8 @@ impl Sandbox {
         let directory = tempfile::Builder::new().prefix("oxt").tempdir().unwrap();
         let id = format!("oxt-{}-{number}-", std::process::id());
         let config = config::default(&id);
+        // Users of a user namespace have to get to the root filesystem.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let sandbox = Sandbox { directory, id, config, calls: AtomicU32::new(0) };
         make_rootfs(&sandbox.rootfs());
         sandbox
@@ -264,6 +267,13 @@ impl Sandbox {
     /// Another id of this test.
     pub fn other_id(&self, suffix: &str) -> String {
         format!("{}{suffix}", self.id)
+    }
+
+    /// A new user namespace from `outside` up, and the root filesystem given to its root.
+    pub fn map_users(&mut self, outside: u32) {
+        config::add_user_namespace(&mut self.config, outside);
+        let root = self.rootfs().display().to_string();
+        host_command("chown", &["-hR", &format!("{outside}:{outside}"), &root]).ok();
     }
 
     /// Sets the program of the container.
@@ -470,8 +480,15 @@ impl Sandbox {
     }
 
     fn remove_leftovers(&self) {
-        for (pid, _) in host::processes_with(&self.id) {
-            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+        for _ in 0..200 {
+            let processes = host::processes_with(&self.id);
+            if processes.is_empty() {
+                break;
+            }
+            for (pid, _) in processes {
+                let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
         for line in host::mounts_with(&[&self.dir().display().to_string()]) {
             let point = line.split(' ').nth(4).unwrap_or("").to_string();

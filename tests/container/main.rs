@@ -13,4 +13,6 @@ mod host;
 mod bad_input;
 mod create_failures;
 mod lifecycle;
+mod mounts;
+mod namespaces;
 mod process;
