@@ -78,7 +78,7 @@ fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     let umask = rustix::process::umask(Mode::empty());
     set_names(job.plan)?;
     // The host's null device is opened while the host's files can be seen (security R6).
-    let null = (!job.plan.masked_paths.is_empty()).then(hide::host_null).transpose()?;
+    let null = (!job.plan.masked_paths.is_empty()).then(|| hide::host_null(job.features)).transpose()?;
     let root = build_root(job)?;
     // A session of its own, so that no terminal of the caller can be reached (TIOCSTI).
     rustix::process::setsid().doing(|| "start a new session")?;
@@ -279,7 +279,7 @@ fn take_terminal(job: &Job, root: &Root, process: &Process) -> Result<()> {
 /// Masks, read-only paths and the read-only root: last, as they hinder what comes before.
 fn seal_root(job: &Job, root: &Root, null: Option<&OwnedFd>) -> Result<()> {
     hide::make_readonly(root, &job.plan.readonly_paths, job.features)?;
-    hide::mask(root, &job.plan.masked_paths, null)?;
+    hide::mask(root, &job.plan.masked_paths, null, job.features)?;
     if job.plan.root_readonly {
         rootfs::make_readonly(root, job.features)?;
     }
