@@ -1,0 +1,3 @@
+//! The unsafe fence: system calls that rustix lacks.
+
+pub mod bpf;
