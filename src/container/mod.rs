@@ -1,0 +1,7 @@
+//! The host side: what the commands do to containers, one file per verb, and what those share:
+//! the state directory, identities of processes, hooks, the terminal, waiting in the foreground.
+
+pub mod error;
+pub mod hooks;
+pub mod identity;
+pub mod statedir;
