@@ -63,7 +63,9 @@ pub fn compile(rules: &[DeviceRule]) -> Vec<Instruction> {
 }
 
 fn access_of(rule: &DeviceRule) -> i32 {
-    (if rule.mknod { MKNOD } else { 0 }) | (if rule.read { READ } else { 0 }) | (if rule.write { WRITE } else { 0 })
+    (if rule.mknod { MKNOD } else { 0 })
+        | (if rule.read { READ } else { 0 })
+        | (if rule.write { WRITE } else { 0 })
 }
 
 fn conditions(rule: &DeviceRule) -> Vec<(u8, i32)> {
@@ -145,7 +147,8 @@ mod tests {
 
     /// Runs a program on a request; every jump must stay inside and every register be written.
     fn interpret(program: &[Instruction], request: Request) -> bool {
-        let context = [(request.access << 16) | request.kind, request.major.cast_signed(), request.minor.cast_signed()];
+        let context =
+            [(request.access << 16) | request.kind, request.major.cast_signed(), request.minor.cast_signed()];
         let mut registers = [None::<i32>; 10];
         let mut at = 0;
         loop {
@@ -159,12 +162,17 @@ mod tests {
                 }
                 AND => registers[to] = Some(registers[to].unwrap() & i.immediate),
                 SHIFT_RIGHT => {
-                    registers[to] = Some((registers[to].unwrap().cast_unsigned() >> i.immediate).cast_signed());
+                    registers[to] =
+                        Some((registers[to].unwrap().cast_unsigned() >> i.immediate).cast_signed());
                 }
                 MOVE => registers[to] = Some(i.immediate),
                 MOVE_REGISTER => registers[to] = registers[from],
-                JUMP_EQUAL if registers[to].unwrap() == i.immediate => at += usize::try_from(i.offset).unwrap(),
-                JUMP_NOT_EQUAL if registers[to].unwrap() != i.immediate => at += usize::try_from(i.offset).unwrap(),
+                JUMP_EQUAL if registers[to].unwrap() == i.immediate => {
+                    at += usize::try_from(i.offset).unwrap()
+                }
+                JUMP_NOT_EQUAL if registers[to].unwrap() != i.immediate => {
+                    at += usize::try_from(i.offset).unwrap()
+                }
                 JUMP_EQUAL | JUMP_NOT_EQUAL => {}
                 EXIT => return registers[0].unwrap() == 1,
                 other => panic!("unknown operation {other:#x}"),

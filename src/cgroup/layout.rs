@@ -112,7 +112,8 @@ impl Mounts {
             }
         }
         if self.0.is_none() {
-            let text = std::fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+            let text =
+                std::fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
             self.0 = Some(text.lines().filter_map(cgroup_mount).collect());
         }
         let wanted: Vec<&str> = controllers.split(',').filter(|c| !c.is_empty()).collect();
@@ -174,7 +175,10 @@ mod tests {
         let (path, options) = cgroup_mount(line).unwrap();
         assert_eq!(path, Path::new("/cg/cpu"));
         assert!(options.contains(&"cpuacct".to_string()));
-        assert_eq!(cgroup_mount("41 31 0:38 / /cg/u rw - cgroup2 cgroup2 rw").unwrap().1, Vec::<String>::new());
+        assert_eq!(
+            cgroup_mount("41 31 0:38 / /cg/u rw - cgroup2 cgroup2 rw").unwrap().1,
+            Vec::<String>::new()
+        );
         assert!(cgroup_mount("41 31 0:38 / / rw - ext4 /dev/sda rw").is_none());
     }
 

@@ -18,7 +18,8 @@ pub fn check(resources: &Resources, v2: bool, problems: &mut Problems) {
 /// Whether a value is a limit: not below -1, which is unlimited.
 pub fn is_limit(json: &str, value: i64, problems: &mut Problems) -> bool {
     if value < -1 {
-        problems.add(format!("linux.resources.{json}"), format!("{value} is neither a limit nor -1 (unlimited)"));
+        problems
+            .add(format!("linux.resources.{json}"), format!("{value} is neither a limit nor -1 (unlimited)"));
     }
     value >= -1
 }
@@ -152,12 +153,19 @@ mod tests {
             let mut problems = Problems::default();
             check(&resources, v2, &mut problems);
             let paths: Vec<_> = problems.0.iter().map(|p| p.path.as_str()).collect();
-            let wanted = ["memory.limit", "memory.swappiness", "cpu.idle", "cpu.burst", "cpu.cpus", "pids.limit"];
+            let wanted =
+                ["memory.limit", "memory.swappiness", "cpu.idle", "cpu.burst", "cpu.cpus", "pids.limit"];
             for want in wanted {
-                assert!(paths.contains(&format!("linux.resources.{want}").as_str()), "{v2} {want} in {paths:?}");
+                assert!(
+                    paths.contains(&format!("linux.resources.{want}").as_str()),
+                    "{v2} {want} in {paths:?}"
+                );
             }
             for want in ["hugepageLimits", "rdma", "unified", "network"] {
-                assert!(paths.iter().any(|p| p.starts_with(&format!("linux.resources.{want}"))), "{v2} {want}");
+                assert!(
+                    paths.iter().any(|p| p.starts_with(&format!("linux.resources.{want}"))),
+                    "{v2} {want}"
+                );
             }
         }
     }

@@ -47,7 +47,9 @@ pub fn settings(resources: &Resources, problems: &mut Problems) -> Vec<Setting> 
 }
 
 fn cpuset_settings(cpu: &Cpu, problems: &mut Problems, out: &mut Vec<Setting>) {
-    for (json, file, value) in [("cpu.cpus", "cpuset.cpus", &cpu.cpus), ("cpu.mems", "cpuset.mems", &cpu.mems)] {
+    for (json, file, value) in
+        [("cpu.cpus", "cpuset.cpus", &cpu.cpus), ("cpu.mems", "cpuset.mems", &cpu.mems)]
+    {
         if text_list(json, value, problems) {
             out.push(Setting::new(json, file, value));
         }
@@ -141,7 +143,8 @@ fn block_settings(block: &BlockIo, out: &mut Vec<Setting>) {
         for (i, device) in devices.iter().enumerate() {
             let key = format!("{}:{}", device.major, device.minor);
             let value = format!("{key} {}", device.rate);
-            let setting = Setting::new(&format!("blockIO.{json}[{i}]"), &format!("blkio.throttle.{file}"), value);
+            let setting =
+                Setting::new(&format!("blockIO.{json}[{i}]"), &format!("blkio.throttle.{file}"), value);
             out.push(Setting { key: Some(key), ..setting });
         }
     };

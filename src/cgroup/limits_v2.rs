@@ -16,7 +16,8 @@ pub fn settings(
 ) -> Vec<Setting> {
     let mut out = Vec::new();
     if let Some(cpu) = &resources.cpu {
-        for (json, file, value) in [("cpu.cpus", "cpuset.cpus", &cpu.cpus), ("cpu.mems", "cpuset.mems", &cpu.mems)]
+        for (json, file, value) in
+            [("cpu.cpus", "cpuset.cpus", &cpu.cpus), ("cpu.mems", "cpuset.mems", &cpu.mems)]
         {
             if text_list(json, value, problems) {
                 out.push(Setting::new(json, file, value));
@@ -86,7 +87,11 @@ fn cpu_settings(
 }
 
 /// The value of cpu.max; a half that is not given stays as it is.
-fn cpu_max(quota: Option<i64>, period: Option<u64>, current: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+fn cpu_max(
+    quota: Option<i64>,
+    period: Option<u64>,
+    current: &dyn Fn(&str) -> Option<String>,
+) -> Option<String> {
     let period_text = period.map(|p| format!(" {p}")).unwrap_or_default();
     match (quota, period) {
         (None, None) => None,
@@ -175,7 +180,8 @@ fn network_problems(resources: &Resources, problems: &mut Problems) {
         problems.add("linux.resources.network.classID", "cgroup v2 has no network classes; leave it out");
     }
     if !network.priorities.is_empty() {
-        problems.add("linux.resources.network.priorities", "cgroup v2 has no network priorities; leave it out");
+        problems
+            .add("linux.resources.network.priorities", "cgroup v2 has no network priorities; leave it out");
     }
 }
 
@@ -226,11 +232,13 @@ fn unified_settings(resources: &Resources, problems: &mut Problems, out: &mut Ve
     for (file, value) in &resources.unified {
         let json = format!("unified.{file}");
         if file.contains(['/', '\0']) || !file.contains('.') || file.starts_with('.') {
-            problems.add(format!("linux.resources.{json}"), "not a cgroup v2 file name such as `memory.high`");
+            problems
+                .add(format!("linux.resources.{json}"), "not a cgroup v2 file name such as `memory.high`");
             continue;
         }
         if file.starts_with("cgroup.") && MEMBERSHIP.contains(&file.as_str()) {
-            let text = "decides which processes are in the cgroup or whether they run, which is the runtime's job";
+            let text =
+                "decides which processes are in the cgroup or whether they run, which is the runtime's job";
             problems.add(format!("linux.resources.{json}"), text);
             continue;
         }

@@ -3,6 +3,7 @@
 //! built on this and nothing else touches the cgroup filesystem.
 
 use super::layout::{CGROUP_MAGIC, CGROUP2_MAGIC};
+use crate::sys::errno::text;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
@@ -59,9 +60,9 @@ fn failure(what: String, errno: Errno) -> anyhow::Error {
     match errno {
         Errno::ACCESS | Errno::PERM | Errno::ROFS => {
             let remedy = "run as root or in a cgroup delegated to this user";
-            anyhow::Error::new(NotPermitted(format!("{what}: {errno}: {remedy}")))
+            anyhow::Error::new(NotPermitted(format!("{what}: {}: {remedy}", text(errno))))
         }
-        _ => anyhow!("{what}: {errno}"),
+        _ => anyhow!("{what}: {}", text(errno)),
     }
 }
 
@@ -88,7 +89,10 @@ impl Node {
         let want = if self.place.is_v2() { CGROUP2_MAGIC } else { CGROUP_MAGIC };
         let magic = rustix::fs::fstatfs(&root).context("statfs of the cgroup hierarchy")?.f_type;
         if magic.cast_unsigned() != want {
-            bail!("`{}` is not a cgroup filesystem of the expected version: something is mounted over it", at.display());
+            bail!(
+                "`{}` is not a cgroup filesystem of the expected version: something is mounted over it",
+                at.display()
+            );
         }
         Ok(root)
     }
@@ -116,7 +120,11 @@ impl Node {
             match make_path(root.as_fd(), &self.place.path) {
                 Ok(made) => {
                     self.place.made = made;
-                    self.directory()?;
+                    match open_below(root.as_fd(), &self.place.path) {
+                        Ok(fd) => drop(self.directory.set(fd)),
+                        Err(Errno::NOENT) => continue,
+                        Err(errno) => return Err(self.explain_make(errno)),
+                    }
                     return Ok(());
                 }
                 Err(Errno::NOENT) => {}
@@ -129,8 +137,13 @@ impl Node {
     fn explain_make(&self, errno: Errno) -> anyhow::Error {
         let what = format!("create cgroup `{}`", self.place.directory().display());
         match errno {
-            Errno::NOSPC => anyhow!("{what}: {errno}: the kernel's number of memory cgroups (65535) is used up"),
-            Errno::AGAIN => anyhow!("{what}: {errno}: a parent's cgroup.max.depth or cgroup.max.descendants is reached"),
+            Errno::NOSPC => {
+                anyhow!("{what}: {}: the kernel's number of memory cgroups (65535) is used up", text(errno))
+            }
+            Errno::AGAIN => anyhow!(
+                "{what}: {}: a parent's cgroup.max.depth or cgroup.max.descendants is reached",
+                text(errno)
+            ),
             _ => failure(what, errno),
         }
     }
@@ -230,7 +243,9 @@ impl Node {
             match rustix::fs::unlinkat(&root, self.place.path.as_str(), AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT) => break,
                 Err(Errno::BUSY | Errno::NOTEMPTY) => {}
-                Err(e) => return Err(failure(format!("remove cgroup `{}`", self.place.directory().display()), e)),
+                Err(e) => {
+                    return Err(failure(format!("remove cgroup `{}`", self.place.directory().display()), e));
+                }
             }
             let Ok(top) = open_below(root.as_fd(), &self.place.path) else { continue };
             if remove_below(top) != Ok(true) && !self.wait_empty(deadline)? {
@@ -286,7 +301,8 @@ impl Node {
             }
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return Ok(false) };
             let mut wait = [PollFd::new(&file, PollFlags::PRI)];
-            rustix::io::retry_on_intr(|| poll(&mut wait, Some(&timespec(left)))).context("poll cgroup.events")?;
+            rustix::io::retry_on_intr(|| poll(&mut wait, Some(&timespec(left))))
+                .context("poll cgroup.events")?;
         }
     }
 }

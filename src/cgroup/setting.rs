@@ -3,6 +3,7 @@
 //! accepts, and the old values are read for an update that may have to be undone.
 
 use super::node::Node;
+use crate::sys::errno::text;
 use anyhow::{Result, anyhow};
 use rustix::io::Errno;
 
@@ -62,7 +63,7 @@ impl Setting {
             Errno::INVAL | Errno::RANGE => ": the kernel refuses the value".to_string(),
             _ => String::new(),
         };
-        anyhow!("{}: write `{}` to `{}`: {errno}{why}", self.json, value.trim_end(), path.display())
+        anyhow!("{}: write `{}` to `{}`: {}{why}", self.json, value.trim_end(), path.display(), text(errno))
     }
 }
 
@@ -126,9 +127,7 @@ pub fn snapshot<'a>(settings: &[Setting], node_of: impl Fn(&Setting) -> Result<&
                 super::node::field(&text, "oom_kill_disable").unwrap_or("0").to_string()
             }
             // A table of lines that `unified` writes one by one.
-            None if text.trim_end().contains('\n') => {
-                text.lines().map(|line| format!("{line}\n")).collect()
-            }
+            None if text.trim_end().contains('\n') => text.lines().map(|line| format!("{line}\n")).collect(),
             None => text.trim_end().to_string(),
         };
         let old = Old { file: file.clone(), value };
@@ -148,6 +147,8 @@ fn old_line(file: &str, key: &str, text: &str) -> String {
     match file {
         "io.max" => format!("{key} rbps=max wbps=max riops=max wiops=max"),
         "io.weight" => format!("{key} default"),
+        "misc.max" => format!("{key} max"),
+        "io.latency" => format!("{key} target=0"),
         "rdma.max" => format!("{key} hca_handle=max hca_object=max"),
         _ => format!("{key} 0"),
     }

@@ -167,7 +167,11 @@ fn verifier_error(mut attributes: Load, error: io::Error) -> io::Error {
 
 /// Attaches a program to a cgroup beside those already there (all of them must allow), taking
 /// the place of `replaced` in one step where that is given.
-pub fn attach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>, replaced: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub fn attach(
+    cgroup: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    replaced: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let mut attributes = Attach {
         target: raw(cgroup),
         program: raw(program),
