@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn cgroup_weights_are_converted() {
-        for (shares, weight) in [(1, 1), (2, 1), (512, 59), (1024, 100), (2048, 170), (262_144, 10_000)] {
+        for (shares, weight) in [(1, 1), (2, 1), (512, 59), (1024, 100), (2048, 174), (262_144, 10_000)] {
             assert_eq!(cpu_weight(shares), weight, "{shares}");
         }
         for (weight, io) in [(10, 1), (750, 7475), (1000, 10_000)] {

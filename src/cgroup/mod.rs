@@ -8,6 +8,8 @@ mod layout;
 mod limits;
 mod limits_v1;
 mod limits_v2;
+#[cfg(test)]
+mod live_tests;
 mod node;
 mod setting;
 mod v1;
