@@ -25,10 +25,8 @@ pub mod spec;
 mod sysctl;
 
 pub use capabilities::names as capability_names;
-pub use file::{Bundle, read};
-pub use host::Host;
+pub use file::read;
 pub use id::ContainerId;
-pub use json::{Problems, parse};
 pub use lower::{Options, lower};
 pub use mount_options::option_names as mount_option_names;
 pub use process::lower as lower_process;

@@ -159,9 +159,10 @@ impl One<'_> {
         if !filesystem && !cgroup {
             for (key, _) in &options.data {
                 let text = format!(
-                    "unknown option `{key}`: without a new filesystem, only mount flags are possible"
+                    "{}.options: `{key}` has no effect: it is no mount flag, and there is no new filesystem to take it",
+                    self.path
                 );
-                self.problem("options", text);
+                self.warnings.push(text);
             }
         }
         if !filesystem && !options.super_names.is_empty() {
