@@ -288,9 +288,10 @@ fn lower_intel_rdt(given: Option<&spec::IntelRdt>, problems: &mut Problems) -> O
     {
         problems.add(format!("{path}.memBwSchema"), "must be one line that begins with `MB:`");
     }
-    for (i, line) in rdt.schemata.iter().enumerate().filter(|(_, line)| line.contains('\n')) {
-        let _ = line;
-        problems.add(format!("{path}.schemata[{i}]"), newline);
+    for (i, line) in rdt.schemata.iter().enumerate() {
+        if line.contains('\n') {
+            problems.add(format!("{path}.schemata[{i}]"), newline);
+        }
     }
     given.cloned()
 }

@@ -24,6 +24,15 @@ mod scheduler;
 pub mod spec;
 mod sysctl;
 
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod edges;
+#[cfg(test)]
+mod good_input;
+#[cfg(test)]
+mod oracle;
+
 pub use capabilities::names as capability_names;
 pub use file::read;
 pub use id::ContainerId;

@@ -147,7 +147,7 @@ impl One<'_> {
         if (filesystem || cgroup) && destination == "/" {
             self.problem("destination", "a new filesystem on `/` would hide the root filesystem");
         }
-        if options.copy_up && self.mount.kind != "tmpfs" || options.copy_up && !filesystem {
+        if options.copy_up && !(filesystem && self.mount.kind == "tmpfs") {
             self.problem("options", "`tmpcopyup` is for the type tmpfs only");
         }
         if options.symlink.is_some() && !bind {
