@@ -272,9 +272,11 @@ struct Parts {
     parts: Box<[u8; CALLS]>,
 }
 
-const IPC: u8 = 0x80;
+/// Marks the subcalls of ipc.
+pub const IPC: u8 = 0x80;
+/// The subcalls by name.
 #[rustfmt::skip]
-static PARTS: [(&str, u8); 32] = [
+pub static PARTS: [(&str, u8); 32] = [
     ("socket", 1), ("bind", 2), ("connect", 3), ("listen", 4), ("accept", 5), ("getsockname", 6),
     ("getpeername", 7), ("socketpair", 8), ("send", 9), ("recv", 10), ("sendto", 11), ("recvfrom", 12),
     ("shutdown", 13), ("setsockopt", 14), ("getsockopt", 15), ("sendmsg", 16), ("recvmsg", 17),

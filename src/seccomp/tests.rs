@@ -1,5 +1,9 @@
 //! Tests of the compiler as a whole: what is refused, and what compiled programs do.
 
+mod libseccomp;
+mod property;
+mod reference;
+
 use super::arch::{self, Arch};
 use super::interpreter::{Call, run};
 use super::*;
