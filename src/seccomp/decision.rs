@@ -173,14 +173,13 @@ fn entries(policy: &Policy, arch: &Arch) -> (Vec<Entry>, Option<u32>) {
     let mut newest = None;
     for (i, rule) in policy.rules.iter().enumerate() {
         for call in &rule.calls {
-            let number = arch.number(*call);
-            newest = newest.max(number.filter(|n| *n <= arch.last));
-            if rule.action == policy.default {
-                continue;
-            }
-            entries.extend(number.map(|number| Entry { number, part: 0, rule: i as u32 }));
-            if let Some((number, part)) = parts.as_ref().and_then(|p| p.part(*call)) {
-                entries.push(Entry { number, part, rule: i as u32 });
+            let whole = arch.number(*call).map(|number| (number, 0));
+            let part = parts.as_ref().and_then(|parts| parts.part(*call));
+            for (number, part) in whole.into_iter().chain(part) {
+                newest = newest.max(Some(number).filter(|n| *n <= arch.last));
+                if rule.action != policy.default {
+                    entries.push(Entry { number, part, rule: i as u32 });
+                }
             }
         }
     }

@@ -33,7 +33,10 @@ fn libseccomp(specs: &[Seccomp]) -> Option<Vec<(Vec<Instruction>, Other)>> {
         }
         let mut other: Other = serde_json::from_str(&line).unwrap();
         let program = std::mem::take(&mut other.program);
-        all.push((program.into_iter().map(|(code, jt, jf, k)| Instruction { code, jt, jf, k }).collect(), other));
+        all.push((
+            program.into_iter().map(|(code, jt, jf, k)| Instruction { code, jt, jf, k }).collect(),
+            other,
+        ));
     }
     drop(input);
     let status = child.wait().unwrap();
@@ -60,7 +63,13 @@ struct Difference {
 /// How a call's verdict compares. libseccomp has no ENOSYS for newer calls; cannot test arguments
 /// of subcalls but lets them pass; and before 2.6.1 gets comparisons of several 64-bit values of
 /// one argument wrong (GHSA-4q85-33p6-j5g6).
-fn compare(spec: &Seccomp, arch: &Arch, call: &Call, (ours, theirs): (u32, u32), unknown: &[String]) -> &'static str {
+fn compare(
+    spec: &Seccomp,
+    arch: &Arch,
+    call: &Call,
+    (ours, theirs): (u32, u32),
+    unknown: &[String],
+) -> &'static str {
     let name = arch.call_name(call.number).unwrap_or_default();
     let rules: Vec<_> = spec.syscalls.iter().filter(|r| r.names.iter().any(|n| n == name)).collect();
     let args: Vec<_> = rules.iter().flat_map(|r| &r.args).collect();
@@ -69,6 +78,8 @@ fn compare(spec: &Seccomp, arch: &Arch, call: &Call, (ours, theirs): (u32, u32),
     match () {
         () if ours == theirs => "equal",
         () if ours == policy::ERRNO | arch.enosys && rules.is_empty() => "newer than the profile",
+        // 453 is common in the kernel's list; 2.5.4 has it for x86_64 alone.
+        () if name == "map_shadow_stack" && arch.name == "SCMP_ARCH_X32" => "newer than the library",
         () if unknown.iter().any(|n| n == name) => "newer than the library",
         () if name == "socketcall" || name == "ipc" => "subcall",
         () if arch.wide && ordered && shared => "several 64-bit comparisons",
@@ -153,7 +164,6 @@ fn docker_default_profile_agrees_with_libseccomp() {
     spec.architectures = COMMON.iter().map(|a| a.to_string()).collect();
     if let Some((counts, different)) = compared(&[spec], 20_000) {
         assert!(counts["equal"] > 15_000);
-        for d in &different { eprintln!("{:?} {} {:x} {:x}", d.alone.architectures, d.call.number, d.ours, d.theirs); }
         assert_eq!(different.len(), 0);
     }
 }

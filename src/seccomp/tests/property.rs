@@ -9,8 +9,22 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 /// Few enough that rules meet: ordinary calls, old and new ones, those behind socketcall and ipc,
 /// ones of one architecture only, and one that no kernel has.
 const NAMES: [&str; 16] = [
-    "read", "openat", "clone", "socket", "bind", "socketcall", "ipc", "semop", "shmat", "execve",
-    "personality", "set_tls", "clone3", "futex_waitv", "arch_prctl", "no_such_call",
+    "read",
+    "openat",
+    "clone",
+    "socket",
+    "bind",
+    "socketcall",
+    "ipc",
+    "semop",
+    "shmat",
+    "execve",
+    "personality",
+    "set_tls",
+    "clone3",
+    "futex_waitv",
+    "arch_prctl",
+    "no_such_call",
 ];
 pub const VALUES: [u64; 14] = [
     0,
@@ -43,16 +57,20 @@ fn action(notify: bool) -> impl Strategy<Value = (String, Option<u32>)> {
 }
 
 fn arg() -> impl Strategy<Value = SyscallArg> {
-    (0..3u32, number(), number(), proptest::sample::select(&OPERATORS)).prop_map(|(index, value, value_two, op)| {
-        SyscallArg { index, value, value_two, op: op.to_string() }
-    })
+    (0..3u32, number(), number(), proptest::sample::select(&OPERATORS))
+        .prop_map(|(index, value, value_two, op)| SyscallArg { index, value, value_two, op: op.to_string() })
 }
 
 fn rule() -> impl Strategy<Value = SyscallRule> {
     let names = proptest::collection::vec(proptest::sample::select(&NAMES), 1..5);
-    (names, action(true), proptest::collection::vec(arg(), 0..4)).prop_map(|(names, (action, errno_ret), args)| {
-        SyscallRule { names: names.iter().map(|n| n.to_string()).collect(), action, errno_ret, args }
-    })
+    (names, action(true), proptest::collection::vec(arg(), 0..4)).prop_map(
+        |(names, (action, errno_ret), args)| SyscallRule {
+            names: names.iter().map(|n| n.to_string()).collect(),
+            action,
+            errno_ret,
+            args,
+        },
+    )
 }
 
 fn profile() -> impl Strategy<Value = Seccomp> {
@@ -134,30 +152,30 @@ pub fn profiles(count: usize) -> Vec<Seccomp> {
 #[test]
 fn random_profiles_do_what_they_mean() {
     runner()
-    .run(&(profile(), any::<u64>()), |(spec, seed)| {
-        let filter = compiled(&spec);
-        let mentioned: Vec<u64> =
-            spec.syscalls.iter().flat_map(|r| &r.args).flat_map(|a| [a.value, a.value_two]).collect();
-        let mut random = Random(seed);
-        for _ in 0..60 {
-            let listed = random.below(3) > 0 && !spec.architectures.is_empty();
-            let name = if listed {
-                &spec.architectures[random.below(spec.architectures.len())]
-            } else {
-                ARCHITECTURES[random.below(ARCHITECTURES.len())].name
-            };
-            let arch = Arch::named(name).unwrap();
-            let numbers = numbers(arch);
-            let args = std::array::from_fn(|_| random.value(&mentioned));
-            let number = numbers[random.below(numbers.len())];
-            let call = Call { number, audit: arch.audit, big_endian: arch.big_endian, args };
-            if let Some(wrong) = wrong(&spec, &filter.program, &call) {
-                return Err(TestCaseError::fail(wrong));
+        .run(&(profile(), any::<u64>()), |(spec, seed)| {
+            let filter = compiled(&spec);
+            let mentioned: Vec<u64> =
+                spec.syscalls.iter().flat_map(|r| &r.args).flat_map(|a| [a.value, a.value_two]).collect();
+            let mut random = Random(seed);
+            for _ in 0..60 {
+                let listed = random.below(3) > 0 && !spec.architectures.is_empty();
+                let name = if listed {
+                    &spec.architectures[random.below(spec.architectures.len())]
+                } else {
+                    ARCHITECTURES[random.below(ARCHITECTURES.len())].name
+                };
+                let arch = Arch::named(name).unwrap();
+                let numbers = numbers(arch);
+                let args = std::array::from_fn(|_| random.value(&mentioned));
+                let number = numbers[random.below(numbers.len())];
+                let call = Call { number, audit: arch.audit, big_endian: arch.big_endian, args };
+                if let Some(wrong) = wrong(&spec, &filter.program, &call) {
+                    return Err(TestCaseError::fail(wrong));
+                }
             }
-        }
-        Ok(())
-    })
-    .unwrap();
+            Ok(())
+        })
+        .unwrap();
 }
 
 #[test]

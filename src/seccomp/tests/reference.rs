@@ -30,7 +30,8 @@ pub fn verdict(spec: &Seccomp, call: &Call) -> u32 {
     if let Some(rule) = rules.iter().find(|rule| rule.args.is_empty()) {
         return rule.action;
     }
-    let holding = rules.iter().filter(|rule| rule.args.iter().all(|a| holds(a, call.args[a.index as usize], arch)));
+    let holding =
+        rules.iter().filter(|rule| rule.args.iter().all(|a| holds(a, call.args[a.index as usize], arch)));
     match holding.min_by_key(|rule| rule.args.iter().map(rank).collect::<Vec<_>>()) {
         Some(rule) => rule.action,
         None => unlisted(spec, arch, call.number, default),
@@ -41,7 +42,12 @@ pub fn verdict(spec: &Seccomp, call: &Call) -> u32 {
 fn unlisted(spec: &Seccomp, arch: &Arch, number: u32, default: u32) -> u32 {
     let private = arch.name == "SCMP_ARCH_ARM" && number >= 0xf_0000;
     let names = spec.syscalls.iter().flat_map(|rule| &rule.names);
-    let numbers = names.filter_map(|name| arch::call(name)).filter_map(|call| arch.number(call));
+    let of = |name: &str| arch::call(name).and_then(|call| arch.number(call));
+    let whole_of = |name: &str| {
+        let (_, part) = PARTS.iter().find(|(part, _)| *part == name)?;
+        of("socketcall").and(of("ipc")).and(of(if part & IPC == 0 { "socketcall" } else { "ipc" }))
+    };
+    let numbers = names.flat_map(|name| [of(name), whole_of(name)]).flatten();
     let newest = numbers.filter(|n| arch.name != "SCMP_ARCH_ARM" || *n < 0xf_0000).max();
     let passes = ["SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"].contains(&spec.default_action.as_str());
     let s390_zero = arch.name.starts_with("SCMP_ARCH_S390") && number == 0;
