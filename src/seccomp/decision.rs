@@ -3,7 +3,7 @@
 //! calls newer than the profile. Made for `compile` and `explain`; `tree.rs` turns it into code.
 
 use super::arch::{self, Arch, CALLS, X32_BIT};
-use super::policy::{ACTION_MASK, Condition, ERRNO, KILL_THREAD, Policy, Test};
+use super::policy::{ACTION_MASK, Condition, ERRNO, KILL_THREAD, Policy, Rule, Test};
 use super::policy::{ALLOW, LOG, TRACE};
 use std::cmp::Ordering;
 
@@ -192,13 +192,12 @@ fn cases(policy: &Policy, group: &[Entry], arch: &Arch) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for part in group.chunk_by(|a, b| a.part == b.part) {
         if part[0].part > 0 {
-            cases.extend(part_case(policy, part));
+            cases.extend(part_case(policy, part, arch));
             continue;
         }
         for entry in part {
             let rule = &policy.rules[entry.rule as usize];
-            let conditions: Vec<Condition> =
-                rule.conditions.iter().map(|c| narrow(*c, arch.wide)).filter(|c| !always(c)).collect();
+            let conditions = tests(rule, arch);
             if conditions.is_empty() {
                 return vec![Case { action: rule.action, conditions }];
             }
@@ -211,9 +210,10 @@ fn cases(policy: &Policy, group: &[Entry], arch: &Arch) -> Vec<Case> {
 
 /// A subcall of socketcall or ipc keeps its arguments in memory, where a filter cannot look. It
 /// gets what its first rule without conditions says, or else the strictest that its rules could.
-fn part_case(policy: &Policy, part: &[Entry]) -> Option<Case> {
+fn part_case(policy: &Policy, part: &[Entry], arch: &Arch) -> Option<Case> {
     let rules = || part.iter().map(|entry| &policy.rules[entry.rule as usize]);
-    let action = match rules().find(|rule| rule.conditions.is_empty()) {
+    let unconditional = |rule: &&Rule| tests(rule, arch).is_empty();
+    let action = match rules().find(unconditional) {
         Some(rule) => rule.action,
         None => rules().map(|rule| rule.action).fold(policy.default, stricter),
     };
@@ -225,6 +225,11 @@ fn part_case(policy: &Policy, part: &[Entry]) -> Option<Case> {
 /// The stricter of two actions, in the kernel's order.
 fn stricter(a: u32, b: u32) -> u32 {
     if ((b & ACTION_MASK) as i32) < ((a & ACTION_MASK) as i32) { b } else { a }
+}
+
+/// The conditions of a rule that need a test.
+fn tests(rule: &Rule, arch: &Arch) -> Vec<Condition> {
+    rule.conditions.iter().map(|c| narrow(*c, arch.wide)).filter(|c| !always(c)).collect()
 }
 
 /// A condition as the architecture can test it: on one without 64-bit arguments, argument and

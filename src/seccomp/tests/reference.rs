@@ -114,7 +114,12 @@ fn narrow(arg: &mut SyscallArg, arch: &Arch) {
 fn subcall(spec: &Seccomp, name: &str, arch: &Arch, default: u32) -> u32 {
     let rules = spec.syscalls.iter().filter(|rule| rule.names.iter().any(|n| n == name));
     let actions: Vec<(u32, bool)> = rules
-        .map(|rule| (value(&rule.action, rule.errno_ret), alternatives(rule, arch)[0].args.is_empty()))
+        .map(|rule| {
+            (
+                value(&rule.action, rule.errno_ret),
+                alternatives(rule, arch).iter().any(|rule| rule.args.is_empty()),
+            )
+        })
         .filter(|(action, _)| *action != default)
         .collect();
     if let Some((action, _)) = actions.iter().find(|(_, always)| *always) {
