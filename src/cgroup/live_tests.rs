@@ -256,8 +256,11 @@ fn cgroup_kill_reaches_what_forks() {
     sandbox.apply(r#"{"pids":{"limit":40}}"#).unwrap();
     sandbox.shell("while :; do sh -c 'sleep 0.01; sleep 100' & sleep 0.002; done 2>/dev/null");
     sandbox.go();
-    std::thread::sleep(Duration::from_millis(150));
-    assert!(sandbox.manager.processes().unwrap().len() > 3);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while sandbox.manager.processes().unwrap().len() <= 5 {
+        assert!(Instant::now() < deadline, "no processes");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     sandbox.manager.kill(libc::SIGKILL).unwrap();
     sandbox.status();
     assert!(sandbox.manager.remove().unwrap());
@@ -293,9 +296,17 @@ fn cgroup_v2_with_processes_gives_no_controllers() {
     let inner = format!("{}/inner", path("inner", "c"));
     let mut second = manager(&inner);
     second.create().unwrap();
-    let resources = serde_json::from_str(r#"{"cpu":{"shares":512}}"#).unwrap();
-    let error = format!("{:#}", second.apply(&resources, &[]).unwrap_err());
-    assert!(error.contains("no-internal-process") && error.contains("linux.resources.cpu.shares"), "{error}");
+    for (json, path) in [
+        (r#"{"cpu":{"shares":512}}"#, "linux.resources.cpu.shares"),
+        (r#"{"memory":{"limit":1048576}}"#, "linux.resources.memory.limit"),
+    ] {
+        let error = format!("{:#}", second.apply(&serde_json::from_str(json).unwrap(), &[]).unwrap_err());
+        assert!(error.contains("no-internal-process") && error.contains(path), "{error}");
+    }
+    second.apply(&Resources::default(), &[]).unwrap();
+    let pid = sandbox.shell("sleep 100");
+    second.add_process(pid).unwrap();
+    second.kill(libc::SIGKILL).unwrap();
     assert!(second.remove().unwrap());
     sandbox.frees();
 }

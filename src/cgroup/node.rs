@@ -71,13 +71,15 @@ fn failure(what: String, errno: Errno) -> anyhow::Error {
 pub struct Node {
     /// Where it is.
     pub place: Place,
+    /// It was made just now, by this process.
+    pub fresh: bool,
     directory: OnceCell<OwnedFd>,
 }
 
 impl Node {
     /// A node that is opened when first used.
     pub fn new(place: Place) -> Node {
-        Node { place, directory: OnceCell::new() }
+        Node { place, fresh: false, directory: OnceCell::new() }
     }
 
     /// The hierarchy's root, checked to be a cgroup filesystem of the right version (R5).
@@ -120,6 +122,7 @@ impl Node {
             match make_path(root.as_fd(), &self.place.path) {
                 Ok(made) => {
                     self.place.made = made;
+                    self.fresh = made > 0;
                     match open_below(root.as_fd(), &self.place.path) {
                         Ok(fd) => drop(self.directory.set(fd)),
                         Err(Errno::NOENT) => continue,

@@ -136,8 +136,7 @@ impl Cgroup {
         let code = device_program::compile(rules);
         let program = load(&code).map_err(|e| anyhow!("load the device program: {e}"))?;
         let directory = self.node.directory()?;
-        let mut own =
-            if self.node.place.made > 0 { Vec::new() } else { own_programs(directory)? }.into_iter();
+        let mut own = if self.node.fresh { Vec::new() } else { own_programs(directory)? }.into_iter();
         let replaced = own.next();
         bpf::attach(directory, program.as_fd(), replaced.as_ref().map(AsFd::as_fd))
             .map_err(|e| anyhow!("attach the device program: {e}"))?;
@@ -243,13 +242,24 @@ impl<'a> Level<'a> {
         Ok(Level { fd, mountpoint, path, enabled })
     }
 
-    /// Gives a controller to the cgroups below.
+    /// Gives a controller to the cgroups below. Where there are processes, the kernel refuses some
+    /// controllers, and with the others makes the cgroup threaded, so that none below it takes a
+    /// container any more: that is refused here.
     fn enable(&self, controller: &str) -> Result<()> {
         if self.enabled.split_whitespace().any(|c| c == controller) {
             return Ok(());
         }
+        if self.is_inner() {
+            return Err(self.explain(controller, Errno::BUSY));
+        }
         write_at(self.fd.as_fd(), "cgroup.subtree_control", &format!("+{controller}"))
             .map_err(|errno| self.explain(controller, errno))
+    }
+
+    /// Whether it has processes and is not the root, to which the rule does not apply.
+    fn is_inner(&self) -> bool {
+        read_at(self.fd.as_fd(), "cgroup.type").is_ok()
+            && read_at(self.fd.as_fd(), "cgroup.procs").is_ok_and(|pids| !pids.is_empty())
     }
 
     fn explain(&self, controller: &str, error: Errno) -> anyhow::Error {
