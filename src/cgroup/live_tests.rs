@@ -287,6 +287,41 @@ fn cgroup_is_joined_by_tasks_or_by_directory() {
 }
 
 #[test]
+fn cgroup_stats_show_what_is_used() {
+    let Some(mut sandbox) = Sandbox::new("stats") else { return };
+    sandbox.apply(r#"{"memory":{"limit":33554432},"pids":{"limit":12}}"#).unwrap();
+    sandbox.shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 100");
+    sandbox.go();
+    let stats = || serde_json::to_value(sandbox.manager.stats().unwrap()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while stats()["cpu"]["usage"]["user"].as_u64().unwrap() == 0 {
+        assert!(Instant::now() < deadline, "{}", stats());
+    }
+    let now = stats();
+    assert_eq!(now["memory"]["usage"]["limit"], 33_554_432);
+    assert_eq!(now["pids"]["limit"], 12);
+    assert!(now["pids"]["current"].as_u64().unwrap() >= 1);
+    assert!(now["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
+    assert!(now["memory"]["raw"]["pgfault"].is_u64());
+    assert_eq!(now["cpu"]["psi"].is_object(), sandbox.v2());
+    assert_eq!(sandbox.manager.oom_kill_count(), Some(0));
+    println!("{now}");
+    sandbox.frees();
+}
+
+#[test]
+fn cgroup_is_handed_over_on_v2_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let Some(sandbox) = Sandbox::new("delegate") else { return };
+    sandbox.manager.delegate(1234).unwrap();
+    let owner = |file: &str| sandbox.manager.path_of("memory").unwrap().join(file).metadata().unwrap().uid();
+    let uid = if sandbox.v2() { 1234 } else { 0 };
+    let other = if sandbox.v2() { "cgroup.max.depth" } else { "tasks" };
+    assert_eq!((owner("."), owner("cgroup.procs"), owner(other)), (uid, uid, 0));
+    sandbox.frees();
+}
+
+#[test]
 fn cgroup_v2_with_processes_gives_no_controllers() {
     let Some(mut sandbox) = Sandbox::new("inner") else { return };
     if !sandbox.v2() {

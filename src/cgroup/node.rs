@@ -168,6 +168,14 @@ impl Node {
         rustix::fs::accessat(directory, file, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
     }
 
+    /// Names of its control files.
+    pub fn files(&self) -> Vec<String> {
+        let Some(entries) = self.directory().ok().and_then(|d| Dir::read_from(d).ok()) else {
+            return Vec::new();
+        };
+        entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+    }
+
     /// Writes a value to a control file in one write; the bare errno, for who can explain it.
     pub fn try_write(&self, file: &str, value: &str) -> Result<(), Errno> {
         let directory = self.directory().map_err(|_| Errno::NOENT)?;

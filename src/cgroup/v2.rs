@@ -13,6 +13,7 @@ use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
 use crate::sys::{bpf, errno};
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -201,6 +202,25 @@ impl Cgroup {
     /// Processes killed for lack of memory, here and below.
     pub fn oom_kill_count(&self) -> Option<u64> {
         field(&self.node.read_if_any("memory.events")?, "oom_kill")?.parse().ok()
+    }
+
+    /// Hands the directory and its delegatable files to a user; files that are not there are
+    /// skipped.
+    pub fn delegate(&self, uid: u32) -> Result<()> {
+        let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate");
+        let list = list.unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
+        let directory = self.node.directory()?;
+        let owner = Some(rustix::fs::Uid::from_raw(uid));
+        for file in std::iter::once(".").chain(list.lines().filter(|l| !l.is_empty() && !l.contains('/'))) {
+            match rustix::fs::chownat(directory, file, owner, None, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => {
+                    let path = self.node.place.directory().join(file);
+                    bail!("give `{}` to user {uid}: {}", path.display(), errno::text(e));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What the hierarchy looks like inside the container.
