@@ -16,6 +16,6 @@ mod create_failures;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod process;
 mod signals;
 mod terminal;
-mod process;
