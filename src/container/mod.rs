@@ -5,5 +5,6 @@ pub mod error;
 pub mod foreground;
 pub mod hooks;
 pub mod identity;
+pub mod state;
 pub mod statedir;
 pub mod terminal;
