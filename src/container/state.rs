@@ -92,7 +92,8 @@ impl Status {
 pub fn check_id(id: &str) -> Result<()> {
     let usage = |problem: String| {
         Err(Error::Usage(format!(
-            "invalid container ID `{id}`: {problem}; use letters, digits, `_`, `+`, `-` and `.`, not starting with `.`"
+            "invalid container ID `{}`: {problem}; use letters, digits, `_`, `+`, `-` and `.`, not starting with `.`",
+            id.escape_debug()
         ))
         .into())
     };
