@@ -39,8 +39,14 @@ pub struct State {
     pub cgroup: serde_json::Value,
     /// Whether it has a pid namespace of its own, so that init's end is the end of all.
     pub own_pid_namespace: bool,
+    /// Whether its mounts are in a namespace of their own, and not the host's.
+    pub own_mount_namespace: bool,
     /// Whether its process has a terminal.
     pub terminal: bool,
+    /// Whether there are poststart hooks in its config.json.
+    pub poststart: bool,
+    /// Whether there are poststop hooks in its config.json.
+    pub poststop: bool,
     /// `annotations` of config.json.
     pub annotations: BTreeMap<String, String>,
 }

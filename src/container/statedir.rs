@@ -8,7 +8,7 @@
 
 use super::error::Error;
 use super::identity::Identity;
-use super::state::{Phase, State, Status, check_id};
+pub use super::state::{Phase, State, Status, check_id};
 use crate::sys::errno::{failed, text};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags};
@@ -509,6 +509,9 @@ mod tests {
             owner: 0,
             cgroup: serde_json::json!({"v2": "/x"}),
             own_pid_namespace: true,
+            own_mount_namespace: true,
+            poststart: false,
+            poststop: false,
             terminal: false,
             annotations: BTreeMap::new(),
         }
