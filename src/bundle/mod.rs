@@ -35,7 +35,8 @@ mod oracle;
 
 pub use capabilities::names as capability_names;
 pub use file::read;
-pub use id::ContainerId;
+pub use host::Host;
+pub use json::{Problems, parse};
 pub use lower::{Options, lower};
 pub use mount_options::option_names as mount_option_names;
 pub use process::lower as lower_process;

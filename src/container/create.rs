@@ -10,7 +10,7 @@ use super::launch::{Launch, Launched, launch};
 use super::pidfile::PidFile;
 use super::statedir::{Entry, Phase, State, StateDir};
 use super::terminal;
-use crate::bundle::host::Host;
+use crate::bundle::Host;
 use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::{self, Options};
 use crate::cgroup::{self, Manager};
