@@ -3,7 +3,7 @@
 //! between the user's descriptors and the container's terminal, and the end of the container's
 //! process becomes an exit status. All signals must be blocked before that process is made.
 
-use super::terminal::{HostTerminal, RawMode, open_slave};
+use super::terminal::{HostTerminal, RawMode, open_slave, size_of};
 use crate::sys::errno::failed;
 use crate::sys::signal;
 use anyhow::{Result, bail};
@@ -222,6 +222,9 @@ impl<'a> Relay<'a> {
         rustix::fs::fcntl_setfl(&console.master, flags | OFlags::NONBLOCK)
             .map_err(failed("set up the terminal"))?;
         let slave = open_slave(&console.master)?;
+        if let (Some(host), None) = (&console.host, size_of(&console.master)) {
+            host.copy_size(&console.master)?; // config.json gave no size
+        }
         let (keys, screen) = Default::default();
         Ok(Relay { console, _slave: slave, keys, screen, input_open: true })
     }
@@ -448,6 +451,22 @@ mod tests {
             let after_name = stat.rsplit(')').next().unwrap();
             let times = after_name.split_whitespace().skip(11).take(2);
             assert!(times.map(|time| time.parse::<u32>().unwrap()).sum::<u32>() < 10);
+        });
+    }
+
+    #[test]
+    fn a_terminal_without_a_size_gets_that_of_the_user() {
+        alone(|| {
+            for (given, expected) in [(None, "20 70\n"), (Some((5, 6)), "5 6\n")] {
+                let (null, (reader, output)) = (null(), std::io::pipe().unwrap());
+                let (user, Pty { master, slave }) = (test_pty(Some((20, 70))), test_pty(given));
+                let child = container("sleep 0.1; stty size", [slave.as_fd(); 3]);
+                let host = HostTerminal::find(&[user.slave.as_fd()]);
+                let console = Console { master, input: null.as_fd(), output: output.as_fd(), host };
+                assert_eq!(supervise(&child.pidfd, child.pid, Some(console)).unwrap(), 0);
+                drop(output);
+                assert_eq!(text(reader), expected);
+            }
         });
     }
 

@@ -130,8 +130,7 @@ impl HostTerminal {
 
     /// Rows and columns; none if the terminal does not know.
     pub fn size(&self) -> Option<(u16, u16)> {
-        let size = tcgetwinsize(&self.0).ok()?;
-        (size.ws_row != 0 && size.ws_col != 0).then_some((size.ws_row, size.ws_col))
+        size_of(&self.0)
     }
 
     /// Gives the container's terminal the size of this one.
@@ -141,6 +140,12 @@ impl HostTerminal {
             None => Ok(()),
         }
     }
+}
+
+/// Rows and columns of a terminal; none if they were never set.
+pub fn size_of(terminal: &OwnedFd) -> Option<(u16, u16)> {
+    let size = tcgetwinsize(terminal).ok()?;
+    (size.ws_row != 0 && size.ws_col != 0).then_some((size.ws_row, size.ws_col))
 }
 
 /// A terminal in raw mode while this lives.
