@@ -638,8 +638,8 @@ fn start_of_a_container_without_process_ends_it() {
     assert_eq!(t.status(), "created");
     // Success, as the validation suite has it, and an error in words, as the specification has it.
     let outcome = t.start();
-    outcome.says(&["no process"]).one_line();
     assert_eq!(outcome.code, 0);
+    outcome.says(&["no process"]).one_line();
     wait_until("its end", || t.status() == "stopped");
     t.delete().ok();
     t.assert_clean();
