@@ -5,6 +5,7 @@
 mod arch;
 mod checks;
 mod decision;
+mod explain;
 mod interpreter;
 mod policy;
 mod program;
@@ -13,6 +14,8 @@ mod tree;
 
 use crate::bundle::json::Problems;
 use crate::bundle::spec::Seccomp;
+pub use explain::{Query, explain};
+
 use arch::{ARCHITECTURES, Arch, NATIVE};
 use decision::{Line, Verdict};
 use policy::{ACTIONS, FLAGS, KILL_THREAD, OPERATORS, Policy};
