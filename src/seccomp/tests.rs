@@ -1,5 +1,6 @@
 //! Tests of the compiler as a whole: what is refused, and what compiled programs do.
 
+mod kernel;
 mod libseccomp;
 mod property;
 mod reference;
