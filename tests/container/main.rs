@@ -12,10 +12,13 @@ mod console;
 mod host;
 
 mod bad_input;
+mod cgroups;
 mod create_failures;
+mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod seccomp;
 mod signals;
 mod terminal;
 mod process;
