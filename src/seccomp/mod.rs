@@ -1,4 +1,30 @@
-//! seccomp: the policy of `linux.seccomp` compiled to a BPF program, and its loading.
+//! seccomp: the policy of `linux.seccomp` compiled to a BPF program. `bundle::lower` compiles, init
+//! loads. On the way a profile is a `Policy` (checked, `policy.rs`), per architecture a `Line` of
+//! verdicts (`decision.rs`), and code (`tree.rs`, `checks.rs`) of a program (`program.rs`).
+
+mod arch;
+mod checks;
+mod decision;
+mod interpreter;
+pub mod notify;
+mod policy;
+mod program;
+mod syscalls;
+mod tree;
+
+use crate::bundle::json::Problems;
+use crate::bundle::spec::Seccomp;
+use arch::{ARCHITECTURES, Arch, NATIVE};
+use decision::{Line, Verdict};
+use policy::{ACTIONS, FLAGS, KILL_THREAD, OPERATORS, Policy};
+use program::{Assembler, IF_EQUAL, Place};
+
+/// Instructions in the longest program the kernel takes (BPF_MAXINSNS, linux/bpf_common.h).
+const MAX_INSTRUCTIONS: usize = 4096;
+/// Offset of the call's number in `struct seccomp_data` (linux/seccomp.h).
+const NUMBER: u32 = 0;
+/// Offset of the architecture.
+const ARCHITECTURE: u32 = 4;
 
 /// A compiled filter.
 #[derive(Debug, Clone, Default)]
@@ -33,3 +59,86 @@ pub struct Listener {
     /// `listenerMetadata`.
     pub metadata: String,
 }
+
+/// Compiles a profile. What is wrong with it goes to `problems` with paths below `path`, and then
+/// the filter is not to be used; what has no effect goes to `warnings`.
+pub fn compile(spec: &Seccomp, path: &str, problems: &mut Problems, warnings: &mut Vec<String>) -> Filter {
+    let before = problems.0.len();
+    let policy = Policy::read(spec, path, problems, warnings);
+    if problems.0.len() > before {
+        return Filter::default();
+    }
+    let program = assemble(&policy);
+    if program.len() > MAX_INSTRUCTIONS {
+        problems.add(
+            path,
+            format!(
+                "the filter needs {} instructions, but the kernel takes {MAX_INSTRUCTIONS}: \
+                 list fewer architectures or test fewer arguments",
+                program.len()
+            ),
+        );
+    }
+    Filter { program, flags: policy.flags, listener: policy.listener }
+}
+
+/// The program of a policy: a block of code for each architecture, the native one first.
+fn assemble(policy: &Policy) -> Vec<Instruction> {
+    let mut asm = Assembler::default();
+    let mut place = asm.ret(KILL_THREAD);
+    for group in groups(policy).iter().rev() {
+        let block = block(&mut asm, policy, group);
+        place = asm.branch(IF_EQUAL, group[0].audit, block, place);
+    }
+    asm.load(ARCHITECTURE, place);
+    asm.finish()
+}
+
+/// The architectures of a policy, those that share an `AUDIT_ARCH_*` value together.
+fn groups(policy: &Policy) -> Vec<Vec<&'static Arch>> {
+    let mut groups: Vec<Vec<&'static Arch>> = vec![vec![]];
+    for arch in &policy.arches {
+        if arch.audit == NATIVE.audit {
+            groups[0].push(arch);
+            continue;
+        }
+        match groups.iter_mut().find(|group| group.first().is_some_and(|a| a.audit == arch.audit)) {
+            Some(group) => group.push(arch),
+            None => groups.push(vec![arch]),
+        }
+    }
+    groups
+}
+
+/// The code for one `AUDIT_ARCH_*` value.
+fn block(asm: &mut Assembler, policy: &Policy, group: &[&'static Arch]) -> Place {
+    let line = Line::of(policy, group);
+    let place = tree::search(asm, &line.intervals, &mut |asm, verdict| match verdict {
+        Verdict::Return(action) => asm.ret(action),
+        Verdict::Check(i) => checks::write(asm, &line.checks[i], policy.default),
+    });
+    asm.load(NUMBER, place)
+}
+
+/// The actions that can be compiled.
+pub fn action_names() -> Vec<&'static str> {
+    ACTIONS.iter().map(|(name, _)| *name).collect()
+}
+
+/// The operators that can be compiled.
+pub fn operators() -> Vec<&'static str> {
+    OPERATORS.to_vec()
+}
+
+/// The architectures that can be compiled for.
+pub fn architectures() -> Vec<&'static str> {
+    ARCHITECTURES.iter().map(|arch| arch.name).collect()
+}
+
+/// The flags that are understood; whether the kernel has them shows when the filter is loaded.
+pub fn flags() -> Vec<&'static str> {
+    FLAGS.iter().map(|(name, _)| *name).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+//! What was asked for, as types: the global options and one variant per command, each made from
+//! the parsed arguments by the function that the table names. Read by `main` and handed on to the
+//! commands of `container/`.
+
+use super::help::Topic;
+use super::parse::Matches;
+use super::signal::Signal;
+use crate::log;
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+
+/// The options before the command.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Global {
+    /// Where the containers' states are; none is `root::default_root`.
+    pub root: Option<PathBuf>,
+    /// Where log lines go; none is stderr.
+    pub log: Option<log::Target>,
+    /// The shape of log lines.
+    pub log_format: log::Format,
+    /// The least important level that is logged.
+    pub log_level: Option<log::Level>,
+    /// Log everything.
+    pub debug: bool,
+    /// The same as cgroup manager systemd.
+    pub systemd_cgroup: bool,
+    /// What manages cgroups.
+    pub cgroup_manager: Option<CgroupManager>,
+    /// Whether missing rights to cgroups are tolerated.
+    pub rootless: Rootless,
+}
+
+/// `--cgroup-manager`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// Directories made here.
+    Cgroupfs,
+    /// Units made by systemd.
+    Systemd,
+    /// No cgroup at all.
+    Disabled,
+}
+
+/// `--rootless`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Rootless {
+    /// Decided by the user id and the user namespace.
+    #[default]
+    Auto,
+    /// Yes.
+    True,
+    /// No.
+    False,
+}
+
+/// One command.
+#[derive(Debug)]
+pub enum Command {
+    /// Make a container.
+    Create(Create),
+    /// Make a container, run it, remove it.
+    Run(Run),
+    /// Run the program of a created container.
+    Start {
+        /// Which container.
+        id: String,
+    },
+    /// Show a container.
+    State {
+        /// Which container.
+        id: String,
+    },
+    /// Send a signal.
+    Kill {
+        /// Which container.
+        id: String,
+        /// What is sent.
+        signal: Signal,
+        /// To all its processes.
+        all: bool,
+    },
+    /// Remove a container.
+    Delete {
+        /// Which container.
+        id: String,
+        /// Kill it first; an unknown one is no error.
+        force: bool,
+    },
+    /// Show all containers.
+    List {
+        /// The shape of the output.
+        format: Format,
+        /// Ids alone.
+        quiet: bool,
+    },
+    /// Write a config.json.
+    Spec {
+        /// The directory it goes to; none is the current one.
+        bundle: Option<PathBuf>,
+        /// For a container without root.
+        rootless: bool,
+    },
+    /// Show what the binary supports.
+    Features,
+    /// Show the version.
+    Version,
+    /// Show help.
+    Help(Topic),
+}
+
+/// What `create` and `run` share.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Create {
+    /// The new container's id.
+    pub id: String,
+    /// The bundle directory; none is the current one.
+    pub bundle: Option<PathBuf>,
+    /// Read instead of the bundle's config.json.
+    pub config: Option<PathBuf>,
+    /// Unix socket that gets the terminal.
+    pub console_socket: Option<PathBuf>,
+    /// File that gets the process id, relative to the caller's directory.
+    pub pid_file: Option<PathBuf>,
+    /// Unix socket that gets a pidfd.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Descriptors handed over, from 3 on (after those of LISTEN_FDS).
+    pub preserve_fds: u32,
+    /// Change the root without pivot_root.
+    pub no_pivot: bool,
+    /// Keep the session keyring.
+    pub no_new_keyring: bool,
+    /// Do not become a subreaper.
+    pub no_subreaper: bool,
+}
+
+/// `run`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Run {
+    /// How the container is made.
+    pub create: Create,
+    /// Do not wait for the process.
+    pub detach: bool,
+    /// Do not delete the container afterwards.
+    pub keep: bool,
+}
+
+/// The shape of `list`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// JSON for programs.
+    Json,
+}
+
+impl Global {
+    /// From the options before the command.
+    pub fn build(matches: &Matches) -> Result<Global> {
+        Ok(Global {
+            root: matches.path("root")?,
+            log: matches.last("log").map(log::Target::parse).transpose()?,
+            log_format: matches.parsed("log-format", log::Format::parse)?.unwrap_or_default(),
+            log_level: matches.parsed("log-level", log::Level::parse)?,
+            debug: matches.switch("debug"),
+            systemd_cgroup: matches.switch("systemd-cgroup"),
+            cgroup_manager: matches.parsed("cgroup-manager", cgroup_manager)?,
+            rootless: matches.parsed("rootless", rootless)?.unwrap_or_default(),
+        })
+    }
+
+    /// What the log is opened with.
+    pub fn log_settings(&self) -> log::Settings<'_> {
+        log::Settings {
+            target: self.log.as_ref(),
+            format: self.log_format,
+            level: self.log_level,
+            debug: self.debug,
+        }
+    }
+}
+
+fn cgroup_manager(name: &str) -> Result<CgroupManager> {
+    match name {
+        "cgroupfs" => Ok(CgroupManager::Cgroupfs),
+        "systemd" => Ok(CgroupManager::Systemd),
+        "disabled" => Ok(CgroupManager::Disabled),
+        _ => bail!("unknown cgroup manager `{name}`: use cgroupfs, systemd or disabled"),
+    }
+}
+
+fn rootless(text: &str) -> Result<Rootless> {
+    match text.to_ascii_lowercase().as_str() {
+        "auto" => Ok(Rootless::Auto),
+        "true" | "t" | "1" => Ok(Rootless::True),
+        "false" | "f" | "0" => Ok(Rootless::False),
+        _ => bail!("unknown mode `{text}`: use true, false or auto"),
+    }
+}
+
+/// `create`.
+pub fn create(matches: &Matches) -> Result<Command> {
+    Ok(Command::Create(create_options(matches)?))
+}
+
+fn create_options(matches: &Matches) -> Result<Create> {
+    Ok(Create {
+        id: matches.id()?,
+        bundle: matches.path("bundle")?,
+        config: matches.path("config")?,
+        console_socket: matches.path("console-socket")?,
+        pid_file: matches.path("pid-file")?,
+        pidfd_socket: matches.path("pidfd-socket")?,
+        preserve_fds: matches.number("preserve-fds")?.unwrap_or(0),
+        no_pivot: matches.switch("no-pivot"),
+        no_new_keyring: matches.switch("no-new-keyring"),
+        no_subreaper: matches.switch("no-subreaper"),
+    })
+}
+
+/// `run`.
+pub fn run(matches: &Matches) -> Result<Command> {
+    Ok(Command::Run(Run {
+        create: create_options(matches)?,
+        detach: matches.switch("detach"),
+        keep: matches.switch("keep"),
+    }))
+}
+
+/// `start`.
+pub fn start(matches: &Matches) -> Result<Command> {
+    Ok(Command::Start { id: matches.id()? })
+}
+
+/// `state`.
+pub fn state(matches: &Matches) -> Result<Command> {
+    Ok(Command::State { id: matches.id()? })
+}
+
+/// `kill`.
+pub fn kill(matches: &Matches) -> Result<Command> {
+    let signal = match matches.argument(1)? {
+        Some(name) => Signal::parse(&name)?,
+        None => Signal::TERM,
+    };
+    Ok(Command::Kill { id: matches.id()?, signal, all: matches.switch("all") })
+}
+
+/// `delete`.
+pub fn delete(matches: &Matches) -> Result<Command> {
+    Ok(Command::Delete { id: matches.id()?, force: matches.switch("force") })
+}
+
+/// `list`.
+pub fn list(matches: &Matches) -> Result<Command> {
+    Ok(Command::List { format: format(matches)?, quiet: matches.switch("quiet") })
+}
+
+fn format(matches: &Matches) -> Result<Format> {
+    let read = |name: &str| match name {
+        "table" => Ok(Format::Table),
+        "json" => Ok(Format::Json),
+        _ => bail!("invalid format option `{name}`: use table or json"),
+    };
+    Ok(matches.parsed("format", read)?.unwrap_or(Format::Table))
+}
+
+/// `spec`.
+pub fn spec(matches: &Matches) -> Result<Command> {
+    Ok(Command::Spec { bundle: matches.path("bundle")?, rootless: matches.switch("rootless") })
+}
+
+/// `features`.
+pub fn features(_: &Matches) -> Result<Command> {
+    Ok(Command::Features)
+}

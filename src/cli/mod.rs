@@ -1,0 +1,13 @@
+//! The command line: what can be asked for, and how answers look. `table.rs` holds the one table
+//! of commands and flags; `parse.rs` reads arguments by it, `command.rs` makes them typed, and
+//! `help.rs` prints it. `output.rs` and `features.rs` are what commands write to stdout. Called by
+//! `main` alone; nothing here touches a container.
+
+pub mod command;
+pub mod features;
+pub mod help;
+pub mod output;
+pub mod parse;
+pub mod root;
+pub mod signal;
+pub mod table;

@@ -1,0 +1,189 @@
+//! What commands write to stdout: the state of a container, and the list of containers. Filled in
+//! by `container/`, printed by `main`.
+
+use super::command::Format;
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// A container as `state` and `list` show it; the order of members is what callers know. It holds
+/// all that the specification's state has (spec: runtime.md, State).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StateView {
+    /// Version of the specification that this state follows.
+    pub oci_version: String,
+    /// The container's id.
+    pub id: String,
+    /// Its process in the caller's pid namespace; 0 when stopped.
+    pub pid: i32,
+    /// creating, created, running, paused or stopped.
+    pub status: &'static str,
+    /// The bundle directory, absolute.
+    pub bundle: String,
+    /// The root filesystem on the host, absolute.
+    pub rootfs: String,
+    /// When it was created, as `log::rfc3339` writes it.
+    pub created: String,
+    /// The annotations of config.json.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Name of the user whom the state belongs to, see `owner`.
+    pub owner: String,
+}
+
+/// Writes to stdout, all of it.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("write to stdout")
+}
+
+/// The output of `state`.
+pub fn state(view: &StateView) -> Result<String> {
+    let text = serde_json::to_string_pretty(view).context("write the state as JSON")?;
+    Ok(text + "\n")
+}
+
+/// The output of `list`, sorted by id: ids alone, a table, or one line of JSON, which is `null`
+/// without containers.
+pub fn list(mut views: Vec<StateView>, format: Format, quiet: bool) -> Result<String> {
+    views.sort_by(|a, b| a.id.cmp(&b.id));
+    if quiet {
+        return Ok(views.iter().map(|view| format!("{}\n", view.id)).collect());
+    }
+    match format {
+        Format::Table => Ok(table(&views)),
+        Format::Json if views.is_empty() => Ok("null\n".to_owned()),
+        Format::Json => Ok(serde_json::to_string(&views).context("write the list as JSON")? + "\n"),
+    }
+}
+
+/// At least 12 columns per cell, three of them blank behind the longest; the last is as it is.
+fn table(views: &[StateView]) -> String {
+    let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
+    let rows: Vec<[String; 6]> = std::iter::once(head).chain(views.iter().map(cells)).collect();
+    let width = |column: usize| {
+        let longest = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        (longest + 3).max(12)
+    };
+    let widths: [usize; 5] = std::array::from_fn(width);
+    let mut out = String::new();
+    for row in &rows {
+        for (cell, width) in row.iter().zip(widths) {
+            out.push_str(&format!("{cell:width$}"));
+        }
+        out.push_str(&row[5]);
+        out.push('\n');
+    }
+    out
+}
+
+/// A row; control characters, which a path may hold, would break it or drive the terminal.
+fn cells(view: &StateView) -> [String; 6] {
+    let cell = |text: &str| text.replace(|c: char| c.is_control(), "?");
+    [
+        cell(&view.id),
+        view.pid.to_string(),
+        view.status.to_owned(),
+        cell(&view.bundle),
+        cell(&view.created),
+        cell(&view.owner),
+    ]
+}
+
+/// The name of a user by the host's /etc/passwd, or `#UID`.
+pub fn owner(uid: u32) -> String {
+    // Bytes, as a passwd file need not be UTF-8; without one, all users are numbers.
+    let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+    owner_in(uid, &String::from_utf8_lossy(&passwd))
+}
+
+fn owner_in(uid: u32, passwd: &str) -> String {
+    let named = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    };
+    passwd.lines().find_map(named).unwrap_or_else(|| format!("#{uid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(id: &str, bundle: &str) -> StateView {
+        StateView {
+            oci_version: "1.3.0".into(),
+            id: id.into(),
+            pid: 8134,
+            status: "running",
+            bundle: bundle.into(),
+            rootfs: format!("{bundle}/rootfs"),
+            created: "2026-11-23T21:12:57.656551227Z".into(),
+            owner: "root".into(),
+            ..StateView::default()
+        }
+    }
+
+    #[test]
+    fn table_is_aligned() {
+        let out =
+            list(vec![view("web", "/tmp/clib"), view("a-longer-name", "/b")], Format::Table, false).unwrap();
+        let expected = "\
+ID              PID         STATUS      BUNDLE      CREATED                          OWNER
+a-longer-name   8134        running     /b          2026-11-23T21:12:57.656551227Z   root
+web             8134        running     /tmp/clib   2026-11-23T21:12:57.656551227Z   root
+";
+        assert_eq!(out, expected);
+        let empty = list(vec![], Format::Table, false).unwrap();
+        assert_eq!(empty, "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
+        let odd = list(vec![view("a", "/x\n\x1b[2J")], Format::Table, false).unwrap();
+        assert_eq!(odd.lines().count(), 2);
+        assert!(odd.contains("/x??[2J "));
+    }
+
+    #[test]
+    fn json_and_quiet() {
+        let mut one = view("web", "/b");
+        one.annotations.insert("k".into(), "v<".into());
+        let out = list(vec![one.clone(), view("a", "/a")], Format::Json, false).unwrap();
+        assert_eq!(out.lines().count(), 1);
+        assert!(out.starts_with("[{\"ociVersion\":\"1.3.0\",\"id\":\"a\",\"pid\":8134,\"status\":\"running\",\"bundle\":\"/a\",\"rootfs\":\"/a/rootfs\",\"created\":\"2026-11-23T21:12:57.656551227Z\",\"owner\":\"root\"},{"), "{out}");
+        assert!(out.ends_with(",\"annotations\":{\"k\":\"v<\"},\"owner\":\"root\"}]\n"), "{out}");
+        assert_eq!(list(vec![], Format::Json, false).unwrap(), "null\n");
+        assert_eq!(list(vec![one, view("a", "/a")], Format::Json, true).unwrap(), "a\nweb\n");
+        assert_eq!(list(vec![], Format::Table, true).unwrap(), "");
+    }
+
+    #[test]
+    fn state_is_pretty() {
+        let mut view = view("web", "/b");
+        view.annotations.insert("k".into(), "v".into());
+        let expected = r#"{
+  "ociVersion": "1.3.0",
+  "id": "web",
+  "pid": 8134,
+  "status": "running",
+  "bundle": "/b",
+  "rootfs": "/b/rootfs",
+  "created": "2026-11-23T21:12:57.656551227Z",
+  "annotations": {
+    "k": "v"
+  },
+  "owner": "root"
+}
+"#;
+        assert_eq!(state(&view).unwrap(), expected);
+    }
+
+    #[test]
+    fn owners() {
+        let passwd = "# comment\n\nroot:x:0:0:root:/root:/bin/sh\nbad\n:x:5:5::/:\nann:x:1000:1000::/:\ntwo:x:1000:1::/:\n";
+        for (uid, name) in [(0, "root"), (1000, "ann"), (5, "#5"), (7, "#7"), (u32::MAX, "#4294967295")] {
+            assert_eq!(owner_in(uid, passwd), name);
+        }
+        assert_eq!(owner_in(0, ""), "#0");
+        assert_eq!(owner(0), "root");
+    }
+}

@@ -1,0 +1,147 @@
+//! Who a process is beyond its id: id, start time and boot id together name one process for ever
+//! (R22). Written into the state by `create`, asked by every command before it believes a pid.
+
+use crate::sys::errno::failed;
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
+
+/// One process, distinguishable from a later one with the same id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its id in the pid namespace of the runtime.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (proc_pid_stat(5), field 22).
+    pub start_time: u64,
+    /// Which boot (random(4), boot_id).
+    pub boot_id: String,
+}
+
+impl Identity {
+    /// The identity of a process that is known to be there (a child not waited for, or ourselves).
+    pub fn of(pid: Pid) -> Result<Identity> {
+        let pid = pid.as_raw_nonzero().get();
+        let stat = read_stat(pid).map_err(failed(format!("read /proc/{pid}/stat")))?;
+        let (_, start_time) =
+            stat.with_context(|| format!("read /proc/{pid}/stat: not in its known form"))?;
+        Ok(Identity { pid, start_time, boot_id: boot_id()? })
+    }
+
+    /// The identity of this process.
+    pub fn own() -> Result<Identity> {
+        Identity::of(rustix::process::getpid())
+    }
+
+    /// A pidfd of the process, or none when it has ended; a zombie has ended.
+    pub fn alive(&self) -> Result<Option<OwnedFd>> {
+        if self.boot_id != boot_id()? {
+            return Ok(None);
+        }
+        let Some(pid) = Pid::from_raw(self.pid.max(0)) else { return Ok(None) };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            // No such process, or the id now belongs to a thread.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(failed(format!("open process {pid}"))(errno)),
+        };
+        let (state, start_time) = match read_stat(self.pid) {
+            Ok(Some(fields)) => fields,
+            Ok(None) => anyhow::bail!("read /proc/{pid}/stat: not in its known form"),
+            Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
+            Err(errno) => return Err(failed(format!("read /proc/{pid}/stat"))(errno)),
+        };
+        // If the process of the pidfd is still there now, what was read belongs to it.
+        let same = start_time == self.start_time && !matches!(state, b'Z' | b'X');
+        Ok((same && !ended(&pidfd)?).then_some(pidfd))
+    }
+}
+
+/// Whether the process of a pidfd has ended.
+pub fn ended(pidfd: &OwnedFd) -> Result<bool> {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    loop {
+        match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(failed("poll a process")(errno)),
+        }
+    }
+}
+
+/// State letter and start time of a process; none when the file does not look as documented.
+fn read_stat(pid: i32) -> Result<Option<(u8, u64)>, Errno> {
+    let text = read_small(&format!("/proc/{pid}/stat"))?;
+    // The second field is the name in parentheses, which may itself hold parentheses and spaces.
+    let after_name = text.rfind(')').and_then(|end| text.get(end + 1..)).unwrap_or_default();
+    let mut fields = after_name.split_ascii_whitespace();
+    let state = fields.next().and_then(|state| state.bytes().next());
+    let start_time = fields.nth(18).and_then(|time| time.parse().ok()); // 22nd of the line
+    Ok(state.zip(start_time))
+}
+
+fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let text = read_small(path).map_err(failed(format!("read {path}; is /proc mounted?")))?;
+    Ok(text.trim_end().to_string())
+}
+
+/// Reads a file of /proc that fits into one page.
+fn read_small(path: &str) -> Result<String, Errno> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut buffer = [0u8; 4096];
+    let length = rustix::io::read(&file, &mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_process_is_alive_until_it_is_a_zombie() {
+        let mut child = Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let identity = Identity::of(Pid::from_child(&child)).unwrap();
+        let pidfd = identity.alive().unwrap().expect("it runs");
+        drop(child.stdin.take());
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        poll(&mut fds, None).unwrap();
+        assert!(identity.alive().unwrap().is_none(), "a zombie counts as gone");
+        child.wait().unwrap();
+        assert!(identity.alive().unwrap().is_none());
+    }
+
+    #[test]
+    fn another_process_with_the_same_id_is_not_it() {
+        let own = Identity::own().unwrap();
+        assert!(own.alive().unwrap().is_some());
+        let earlier = Identity { start_time: own.start_time - 1, ..own.clone() };
+        assert!(earlier.alive().unwrap().is_none());
+        let last_boot = Identity { boot_id: "00000000-0000-0000-0000-000000000000".into(), ..own.clone() };
+        assert!(last_boot.alive().unwrap().is_none());
+        assert!(Identity { pid: 0, ..own.clone() }.alive().unwrap().is_none());
+        assert!(Identity { pid: -1, ..own }.alive().unwrap().is_none());
+    }
+
+    #[test]
+    fn names_with_parentheses_do_not_confuse() {
+        // The start time of a process with a hostile name, found by comm of the main thread.
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "printf 'a) Z 1 (b' > /proc/self/comm; echo; read x"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0u8; 1];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+        let identity = Identity::of(Pid::from_child(&child)).unwrap();
+        assert!(identity.alive().unwrap().is_some());
+        assert!(identity.start_time > 0);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+}

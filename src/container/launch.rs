@@ -1,0 +1,277 @@
+//! The clone, and the host side's part of the conversation with init (drawn in `init::sync`) up to
+//! the moment when init has only to be told to start. Called by `create` for `create` and `run`.
+
+use super::hooks;
+use crate::bundle::plan::{MountSource, NamespaceKind, Plan};
+use crate::cgroup::Manager;
+use crate::error::Doing;
+use crate::init::sync::{Channel, Message};
+use crate::init::{self, Job};
+use crate::namespaces::{self, Detour};
+use crate::procfs::Procfs;
+use crate::rootfs::MountFeatures;
+use crate::rootfs::mount::clone_tree;
+use crate::sys::clone::{Forked, clone3, setns};
+use crate::sys::process::{self as sys, Exit};
+use crate::sys::{exe, signal};
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What the host side decides beside the plan.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The container's cgroups, made and limited.
+    pub cgroup: &'a Manager,
+    /// The listening start.sock; none for `run`.
+    pub start: Option<OwnedFd>,
+    /// Connection to the receiver of the terminal; none keeps the terminal for the caller.
+    pub console: Option<OwnedFd>,
+    /// Give the process its own session keyring.
+    pub new_keyring: bool,
+    /// Descriptors from 3 up that the process keeps.
+    pub preserve_fds: u32,
+    /// The host's facts.
+    pub host: &'a crate::bundle::Host,
+}
+
+/// Init, ready to be started.
+#[derive(Debug)]
+pub struct Launched {
+    /// Pid in the caller's pid namespace.
+    pub pid: i32,
+    /// Stable reference to it.
+    pub pidfd: OwnedFd,
+    /// The conversation, for `run` to say Start on.
+    pub channel: Channel,
+    /// The terminal's master end when nobody else received it.
+    pub master: Option<OwnedFd>,
+}
+
+impl Launched {
+    /// Ends init and reaps it.
+    pub fn kill(&self) {
+        // A process that is gone already needs no signal and no wait.
+        let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
+        let _ = sys::wait_pidfd(&self.pidfd);
+    }
+}
+
+/// Clones init and talks to it until it is ready. When it fails, init is gone.
+pub fn launch(launch: Launch) -> Result<Launched> {
+    let procfs = Procfs::open()?;
+    let joined = namespaces::open_joined(&launch.plan.namespaces)?;
+    exe::part_from_executable().doing(|| "part from the runtime's executable")?;
+    // From here on nobody may trace this process or read its memory (security R9). In a rootless
+    // run the id maps are written first, which a process that is not dumpable would refuse.
+    let privileged = launch.host.euid == 0 && !launch.host.in_user_namespace;
+    if privileged {
+        sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
+    }
+    let join = launch.cgroup.join()?;
+    let (ours, theirs) = Channel::pair()?;
+    let detour = Detour::enter(&launch.plan.namespaces, &joined, &procfs)?;
+    // No signal may arrive in init before it has its own dispositions.
+    let mask = signal::block_all().doing(|| "block signals")?;
+    let forked = clone3(namespaces::clone_flags(&launch.plan.namespaces), join.into.as_ref())
+        .map_err(|error| explain_clone(&error, launch.plan))?;
+    match forked {
+        Forked::Child => {
+            drop(ours);
+            init::run(Job {
+                id: launch.id,
+                plan: launch.plan,
+                channel: theirs,
+                start: launch.start,
+                cgroup_tasks: join.tasks,
+                cgroup_view: launch.cgroup.view(),
+                joined,
+                procfs,
+                features: MountFeatures::probe(),
+                new_keyring: launch.new_keyring,
+                preserve_fds: launch.preserve_fds,
+                privileged,
+                last_capability: launch.host.last_capability,
+            })
+        }
+        Forked::Parent { pid, pidfd } => {
+            drop(theirs);
+            signal::set_mask(mask).doing(|| "restore the signal mask")?;
+            let mut launched = Launched { pid, pidfd, channel: ours, master: None };
+            let talked = detour.leave().and_then(|()| converse(&launch, &procfs, privileged, &mut launched));
+            match talked {
+                Ok(()) => Ok(launched),
+                Err(error) => {
+                    launched.kill();
+                    Err(error)
+                }
+            }
+        }
+    }
+}
+
+fn explain_clone(error: &std::io::Error, plan: &Plan) -> anyhow::Error {
+    let why = crate::error::why(error);
+    let kinds: Vec<&str> = plan.namespaces.create.iter().map(|k| k.name()).collect();
+    let hint = match error.raw_os_error() {
+        Some(libc::ENOSPC) => "; a limit in /proc/sys/user/max_*_namespaces is reached",
+        Some(libc::EPERM) => "; creating them needs root, or a user namespace in linux.namespaces",
+        Some(libc::EAGAIN) => "; the limit of processes (RLIMIT_NPROC or pids.max) is reached",
+        _ => "",
+    };
+    anyhow!("create the namespaces {}: {why}{hint}", kinds.join(", "))
+}
+
+/// The host side's part, message by message.
+fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut Launched) -> Result<()> {
+    namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, privileged)?;
+    raise_hard_limits(launch.plan, launched.pid)?;
+    launched.channel.send(&Message::Begin).or_else(|error| died(launch, launched, Some(error)))?;
+    loop {
+        let Some((message, fd)) = launched.channel.receive()? else { return died(launch, launched, None) };
+        match (message, fd) {
+            (Message::AskSource(index), _) => answer(launched, open_source(launch.plan, index, launched))?,
+            (Message::AskIdMap(index), _) => answer(launched, id_map(launch.plan, index, procfs, launched))?,
+            (Message::RootfsReady, _) => {
+                hooks::before_pivot(launch.plan, launch.id, launched.pid)?;
+                launched.channel.send(&Message::HooksDone)?;
+            }
+            (Message::Console, Some(master)) => deliver_console(launch, launched, master)?,
+            (Message::SeccompListener, Some(listener)) => {
+                crate::seccomp::notify::send(launch.plan, launch.id, launched.pid, &listener)?;
+                launched.channel.send(&Message::ListenerSent)?;
+            }
+            (Message::Successor(pid), Some(pidfd)) => {
+                sys::wait_pidfd(&launched.pidfd).doing(|| "wait for the process that init left")?;
+                (launched.pid, launched.pidfd) = (pid, pidfd);
+            }
+            (Message::Ready, _) => return Ok(()),
+            (Message::Failed(_, text), _) => return Err(failed(text)),
+            (other, _) => bail!("init said {other:?}, which was not expected"),
+        }
+    }
+}
+
+/// Init's own words are the error; they name the step.
+fn failed(text: String) -> anyhow::Error {
+    anyhow!(text)
+}
+
+/// Init ended without a word: the kernel or somebody else ended it.
+fn died(launch: &Launch, launched: &Launched, error: Option<anyhow::Error>) -> Result<()> {
+    if let Some((Message::Failed(_, text), _)) = launched.channel.receive().ok().flatten() {
+        return Err(failed(text));
+    }
+    let exit = sys::wait_pidfd(&launched.pidfd).doing(|| "wait for init")?;
+    if launch.cgroup.oom_kill_count().is_some_and(|count| count > 0) {
+        bail!("container init was OOM-killed: linux.resources.memory.limit is too low");
+    }
+    match exit {
+        Exit::Signal(libc::SIGSYS) => {
+            bail!("container init was killed by the seccomp filter (bad system call)")
+        }
+        Exit::Signal(signal) => bail!("container init was killed by signal {signal} before it was ready"),
+        Exit::Code(code) => match error {
+            Some(error) => Err(error),
+            None => bail!("container init ended with status {code} before it was ready"),
+        },
+    }
+}
+
+/// Raising a hard limit needs the host's CAP_SYS_RESOURCE, which init may not have; lowering is left
+/// to init, as low limits would be in its own way.
+fn raise_hard_limits(plan: &Plan, pid: i32) -> Result<()> {
+    for limit in plan.process.iter().flat_map(|p| &p.rlimits) {
+        let (soft, hard) = sys::get_rlimit(limit.resource).doing(|| format!("read {}", limit.name))?;
+        if limit.hard > hard {
+            sys::set_rlimit(pid, limit.resource, soft, limit.hard).doing(|| {
+                format!(
+                    "raise {} to {} (process.rlimits; the runtime's own hard limit is {hard}, and raising it needs CAP_SYS_RESOURCE)",
+                    limit.name, limit.hard
+                )
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn answer(launched: &Launched, result: Result<OwnedFd>) -> Result<()> {
+    match result {
+        Ok(fd) => launched.channel.send_with(&Message::Given, Some(fd.as_fd())),
+        Err(error) => launched.channel.send(&Message::Refused(format!("{error:#}"))),
+    }
+}
+
+/// Clones the source of a bind mount with the host's privileges, but in init's mount namespace, so
+/// that earlier mounts are seen and the clone can be attached there.
+fn open_source(plan: &Plan, index: u32, launched: &Launched) -> Result<OwnedFd> {
+    let mount = plan.mounts.iter().find(|m| m.index == index as usize);
+    let Some(MountSource::Bind { path, recursive, symlink, .. }) = mount.map(|m| &m.source) else {
+        bail!("mounts[{index}] is not a bind mount");
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let cwd = rustix::fs::open(".", flags, Mode::empty()).doing(|| "keep the working directory")?;
+    let home = OFlags::RDONLY | OFlags::CLOEXEC;
+    let home =
+        rustix::fs::open("/proc/self/ns/mnt", home, Mode::empty()).doing(|| "keep the mount namespace")?;
+    setns(&launched.pidfd, NamespaceKind::Mount.flag()).doing(|| "enter the container's mount namespace")?;
+    let tree = clone_tree(path, *recursive, *symlink != crate::bundle::plan::SymlinkSource::Follow)
+        .doing(|| format!("clone `{}`", path.display()));
+    setns(&home, NamespaceKind::Mount.flag()).doing(|| "return to the host's mount namespace")?;
+    rustix::process::fchdir(&cwd).doing(|| "return to the working directory")?;
+    tree
+}
+
+/// A user namespace with the id map of a mount: the container's own, or one made for the map by a
+/// child that waits until it was opened.
+fn id_map(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Result<OwnedFd> {
+    let map = plan.mounts.iter().find(|m| m.index == index as usize).and_then(|m| m.id_map.as_ref());
+    let map = map.with_context(|| format!("mounts[{index}] has no id map"))?;
+    if map.uid_map.is_empty() {
+        return user_namespace_of(launched.pid);
+    }
+    let (ours, theirs) = Channel::pair()?;
+    match clone3(NamespaceKind::User.flag(), None).doing(|| "create a user namespace for the id map")? {
+        Forked::Child => {
+            drop(ours);
+            // Ends when the other side lets go.
+            let _ = theirs.receive();
+            sys::exit_now(0)
+        }
+        Forked::Parent { pid, pidfd } => {
+            drop(theirs);
+            let maps = crate::bundle::plan::Namespaces {
+                create: vec![NamespaceKind::User],
+                uid_map: map.uid_map.clone(),
+                gid_map: map.gid_map.clone(),
+                ..Default::default()
+            };
+            let opened =
+                namespaces::write_id_maps(procfs, pid, &maps, true).and_then(|()| user_namespace_of(pid));
+            drop(ours);
+            sys::wait_pidfd(&pidfd).doing(|| "wait for the owner of the id map")?;
+            opened
+        }
+    }
+}
+
+fn user_namespace_of(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/user");
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .doing(|| "open the user namespace")
+}
+
+/// Hands the terminal to its receiver, or keeps it for `run` in the foreground.
+fn deliver_console(launch: &Launch, launched: &mut Launched, master: OwnedFd) -> Result<()> {
+    match &launch.console {
+        Some(socket) => super::terminal::send_fd("--console-socket", socket, master.as_fd(), "/dev/ptmx"),
+        None => {
+            launched.master = Some(master);
+            Ok(())
+        }
+    }
+}

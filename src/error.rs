@@ -1,0 +1,65 @@
+//! How a failed system call becomes an error text: what was being done, and why it failed in the
+//! lower-case words that callers match (`no such file or directory`). Used everywhere.
+
+use std::fmt;
+use std::io;
+
+/// A failed system call and what it was for.
+#[derive(Debug)]
+pub struct Failed {
+    doing: String,
+    error: io::Error,
+}
+
+impl Failed {
+    /// The error number; 0 when there is none.
+    pub fn errno(&self) -> i32 {
+        self.error.raw_os_error().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.doing, why(&self.error))
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// Adds to a failed call what was being done.
+pub trait Doing<T> {
+    /// `doing: why it failed`.
+    fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
+    fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> anyhow::Result<T> {
+        self.map_err(|error| Failed { doing: doing().into(), error: error.into() }.into())
+    }
+}
+
+/// The reason in lower case without the number: `no such file or directory`.
+pub fn why(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_ascii_lowercase().to_string() + letters.as_str()).unwrap_or_default()
+}
+
+/// The error number at the root of an error chain; 0 when it was no system call.
+pub fn errno_of(error: &anyhow::Error) -> i32 {
+    error.chain().find_map(|cause| cause.downcast_ref::<Failed>()).map(Failed::errno).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_lower_case_and_carry_the_number_aside() {
+        let failed: Result<(), _> = Err(io::Error::from_raw_os_error(libc::ENOENT));
+        let error = failed.doing(|| "open `x`").unwrap_err();
+        assert_eq!(error.to_string(), "open `x`: no such file or directory");
+        assert_eq!(errno_of(&error.context("create")), libc::ENOENT);
+    }
+}

@@ -1,0 +1,210 @@
+//! Who the process is: ids, groups, capabilities, limits, scheduling, labels and no_new_privs.
+//! One small function per property, in the order in which init calls them (security R25).
+
+use crate::bundle::plan::{Capabilities, Plan, Process};
+use crate::error::Doing;
+use crate::procfs::Procfs;
+use crate::sys::process as sys;
+use anyhow::{Result, anyhow, bail};
+use rustix::fs::OFlags;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use std::ffi::CStr;
+
+/// CAP_SYS_ADMIN, which loading a filter without no_new_privs needs.
+const SYS_ADMIN: u64 = 1 << 21;
+/// CAP_SETPCAP, which dropping from the bounding set needs.
+const SETPCAP: u64 = 1 << 8;
+
+/// Scheduler, I/O priority, memory policy and personality.
+pub fn scheduling(plan: &Plan, process: &Process) -> Result<()> {
+    if let Some(value) = plan.personality {
+        sys::personality(value).doing(|| "set the personality (linux.personality)")?;
+    }
+    if let Some(policy) = &plan.memory_policy {
+        sys::set_mempolicy(policy.mode, &policy.nodes)
+            .doing(|| "set the memory policy (linux.memoryPolicy)")?;
+    }
+    if let Some(scheduler) = &process.scheduler {
+        sys::sched_setattr(scheduler).doing(|| "set the scheduler (process.scheduler)")?;
+    }
+    if let Some(value) = process.io_priority {
+        sys::set_io_priority(value).doing(|| "set the I/O priority (process.ioPriority)")?;
+    }
+    Ok(())
+}
+
+/// oom_score_adj; a value that is there already needs no write.
+pub fn oom_score(procfs: &Procfs, process: &Process) -> Result<()> {
+    let Some(value) = process.oom_score_adj else { return Ok(()) };
+    let file = format!("{}/oom_score_adj", procfs.own_name()?);
+    let wanted = value.to_string();
+    let current = procfs.read(&file).doing(|| "read oom_score_adj")?;
+    if current.trim_ascii() == wanted.as_bytes() {
+        return Ok(());
+    }
+    procfs.write(&file, wanted.as_bytes()).doing(|| {
+        format!("set process.oomScoreAdj to {value} (lowering it needs CAP_SYS_RESOURCE on the host)")
+    })
+}
+
+/// Labels for the next execve, written to the caller's own attributes and read back (security R4).
+pub fn labels(procfs: &Procfs, process: &Process) -> Result<()> {
+    if let Some(label) = &process.selinux {
+        label_exec(procfs, "attr/exec", label.to_bytes(), label.to_bytes())
+            .map_err(|error| anyhow!("set process.selinuxLabel `{}`: {error:#}", label.to_string_lossy()))?;
+    }
+    if let Some(profile) = &process.apparmor {
+        let text = [b"exec ", profile.to_bytes()].concat();
+        let result = label_exec(procfs, "attr/apparmor/exec", &text, profile.to_bytes());
+        result.map_err(|error| {
+            anyhow!(
+                "set process.apparmorProfile `{}`: {error:#}; load the profile, or remove the property where the kernel has no AppArmor",
+                profile.to_string_lossy()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn label_exec(procfs: &Procfs, file: &str, text: &[u8], expected: &[u8]) -> Result<()> {
+    let directory = procfs.own_name()?;
+    let path = format!("{directory}/task/{directory}/{file}");
+    let handle = procfs.file(&path, OFlags::RDWR | OFlags::NOFOLLOW).doing(|| format!("open {file}"))?;
+    rustix::io::write(&handle, text).doing(|| format!("write {file}"))?;
+    let mut back = vec![0u8; expected.len() + 64];
+    let length = rustix::io::pread(&handle, &mut back, 0).doing(|| format!("read {file} back"))?;
+    let back = back.get(..length).unwrap_or_default();
+    if !back.starts_with(expected) {
+        bail!("the kernel did not take the label: {file} reads `{}`", String::from_utf8_lossy(back).trim());
+    }
+    Ok(())
+}
+
+/// Resource limits, exactly as given. The host side has raised hard limits before.
+pub fn limits(process: &Process) -> Result<()> {
+    for limit in &process.rlimits {
+        sys::set_rlimit(0, limit.resource, limit.soft, limit.hard).doing(|| {
+            format!(
+                "set {} to {}:{} (process.rlimits; raising a hard limit needs CAP_SYS_RESOURCE on the host)",
+                limit.name, limit.soft, limit.hard
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Groups, group and user, keeping capabilities over the change of user.
+pub fn user(process: &Process, may_set_groups: bool) -> Result<()> {
+    sys::prctl(libc::PR_SET_KEEPCAPS, 1).doing(|| "keep capabilities over the change of user")?;
+    if may_set_groups {
+        let groups: Vec<Gid> = process.groups.iter().map(|g| Gid::from_raw(*g)).collect();
+        set_thread_groups(&groups).doing(|| "set process.user.additionalGids")?;
+    } else if !process.groups.is_empty() {
+        bail!(
+            "set process.user.additionalGids: the user namespace denies setgroups; map the groups with newgidmap"
+        );
+    }
+    let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
+    set_thread_res_gid(gid, gid, gid)
+        .doing(|| format!("set process.user.gid to {} (is it in linux.gidMappings?)", process.gid))?;
+    set_thread_res_uid(uid, uid, uid)
+        .doing(|| format!("set process.user.uid to {} (is it in linux.uidMappings?)", process.uid))?;
+    sys::prctl(libc::PR_SET_KEEPCAPS, 0).doing(|| "stop keeping capabilities")?;
+    Ok(())
+}
+
+/// Empties the ambient set and drops what the bounding set has too much; needs CAP_SETPCAP, so it
+/// comes before the change of user.
+pub fn bounding(wanted: &Capabilities, last: u32) -> Result<()> {
+    sys::ambient(libc::PR_CAP_AMBIENT_CLEAR_ALL, 0).doing(|| "clear the ambient capabilities")?;
+    for capability in (0..=last).filter(|c| wanted.bounding & (1 << c) == 0) {
+        match sys::prctl(libc::PR_CAPBSET_DROP, capability.into()) {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(error) => {
+                return Err(error).doing(|| format!("drop capability {capability} from the bounding set"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Full capabilities of the thread that may still be needed between the change of user and the
+/// filter: after setresuid the effective set is empty, but the permitted one was kept.
+pub fn hold_until_filter(wanted: &Capabilities) -> Result<()> {
+    let now = permitted_now()?;
+    let held = now
+        & (wanted.permitted | wanted.effective | wanted.inheritable | wanted.ambient | SYS_ADMIN | SETPCAP);
+    sys::capset(held, held, wanted.inheritable & now)
+        .doing(|| "hold the capabilities that loading the filter needs")
+}
+
+/// The four sets that execve starts from, then the ambient ones. What the runtime itself does not
+/// have cannot be given and is left out of the permitted set, as the kernel would.
+pub fn capabilities(wanted: &Capabilities, now: u64) -> Result<()> {
+    let permitted = wanted.permitted & now;
+    sys::capset(wanted.effective & permitted, permitted, wanted.inheritable & now)
+        .doing(|| "set process.capabilities")?;
+    for capability in (0..64).filter(|c| wanted.ambient & (1 << c) != 0) {
+        // Only what is permitted and inheritable can be raised; the lowering warned about the rest.
+        match sys::ambient(libc::PR_CAP_AMBIENT_RAISE, capability) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+            Err(error) => return Err(error).doing(|| format!("raise ambient capability {capability}")),
+        }
+    }
+    Ok(())
+}
+
+/// The permitted set of the calling thread.
+pub fn permitted_now() -> Result<u64> {
+    let sets = rustix::thread::capabilities(None).doing(|| "read the capabilities")?;
+    Ok(sets.permitted.bits())
+}
+
+/// PR_SET_NO_NEW_PRIVS.
+pub fn no_new_privileges(process: &Process) -> Result<()> {
+    if process.no_new_privileges {
+        sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).doing(|| "set no_new_privs")?;
+    }
+    Ok(())
+}
+
+/// Enters the working directory and checks that it is inside the container (CVE-2024-21626).
+pub fn enter_cwd(cwd: &CStr) -> Result<()> {
+    let shown = cwd.to_string_lossy();
+    rustix::process::chdir(cwd).doing(|| format!("chdir to process.cwd `{shown}`"))?;
+    let path = rustix::process::getcwd(Vec::new()).doing(|| format!("check process.cwd `{shown}`"))?;
+    if !path.to_bytes().starts_with(b"/") {
+        bail!("process.cwd `{shown}` is outside the container");
+    }
+    Ok(())
+}
+
+/// The home directory that the container's passwd file gives a user id; `/` when it does not.
+pub fn home(passwd: &str, uid: u32) -> String {
+    passwd
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let id: u32 = fields.get(2)?.parse().ok()?;
+            let home = fields.get(5)?;
+            (id == uid && !home.is_empty()).then(|| (*home).to_string())
+        })
+        .next()
+        .unwrap_or_else(|| "/".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::home;
+
+    #[test]
+    fn home_is_found_by_number_only() {
+        let passwd = "root:x:0:0::/root:/bin/sh\n1000:x:0:0::/evil:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\n";
+        assert_eq!(home(passwd, 0), "/root");
+        assert_eq!(home(passwd, 1000), "/home/u");
+        assert_eq!(home(passwd, 5), "/");
+    }
+}

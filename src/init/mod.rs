@@ -1,0 +1,445 @@
+//! The container's side: everything between the clone and execve, in order. `run` never returns;
+//! what fails is told to the host side (or to `start`) and ends the process. Security R25 is this
+//! file: each step stands where it does for the reason in its comment.
+
+pub mod identity;
+pub mod program;
+pub mod sync;
+
+use crate::bundle::plan::{Capabilities, NamespaceKind, Plan, Process};
+use crate::cgroup;
+use crate::container::hooks::{self, EnvWhenAbsent, Setting};
+use crate::container::terminal;
+use crate::error::{Doing, errno_of};
+use crate::namespaces::{self, Joined};
+use crate::procfs::Procfs;
+use crate::rootfs::path::{Links, Root};
+use crate::rootfs::{self, Ask, Builder, MountFeatures, device, hide};
+use crate::sys::clone::{Forked, clone3, unshare};
+use crate::sys::{process as sys, signal};
+use anyhow::{Context, Result, bail};
+use rustix::fs::{Mode, OFlags};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use sync::{Channel, Message};
+
+/// More descriptors than a process can have (fs.nr_open's ceiling).
+const MAX_FDS: u32 = 1 << 20;
+
+/// What init needs beside the plan; made by the host side, inherited through the clone.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// What to make.
+    pub plan: &'a Plan,
+    /// The conversation with the host side.
+    pub channel: Channel,
+    /// The listening start.sock; none for `run`, which says Start on the channel.
+    pub start: Option<OwnedFd>,
+    /// cgroup v1: the `tasks` file of each hierarchy.
+    pub cgroup_tasks: Vec<OwnedFd>,
+    /// The container's cgroups, for mounts of type cgroup.
+    pub cgroup_view: cgroup::View,
+    /// Namespaces to join.
+    pub joined: Vec<Joined>,
+    /// The host's procfs.
+    pub procfs: Procfs,
+    /// What the kernel offers for mounts.
+    pub features: MountFeatures,
+    /// Give the process a session keyring of its own.
+    pub new_keyring: bool,
+    /// Descriptors from 3 up that the process keeps.
+    pub preserve_fds: u32,
+    /// Whether the host side is root on the host.
+    pub privileged: bool,
+    /// The highest capability of the kernel.
+    pub last_capability: u32,
+}
+
+/// Does the job; ends in execve or in _exit(1).
+pub fn run(job: Job) -> ! {
+    let mut reporter = None;
+    if let Err(error) = live(&job, &mut reporter) {
+        let failed = Message::Failed(errno_of(&error), format!("{error:#}"));
+        // Whoever waits is told; when nobody does any more there is nobody to tell.
+        let _ = reporter.as_ref().unwrap_or(&job.channel).send(&failed);
+    }
+    sys::exit_now(1)
+}
+
+/// From the clone to the exec. `reporter` becomes the connection of `start` once there is one.
+fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
+    close_inherited(job)?;
+    job.channel.expect(&Message::Begin)?;
+    enter_cgroups(job)?;
+    enter_namespaces(job)?;
+    // Files and directories that the runtime makes have the modes that it says.
+    let umask = rustix::process::umask(Mode::empty());
+    set_names(job.plan)?;
+    // The host's null device is opened while the host's files can be seen (security R6).
+    let null = (!job.plan.masked_paths.is_empty()).then(|| hide::host_null(job.features)).transpose()?;
+    let root = build_root(job)?;
+    // A session of its own, so that no terminal of the caller can be reached (TIOCSTI).
+    rustix::process::setsid().doing(|| "start a new session")?;
+    let Some(process) = &job.plan.process else {
+        seal_root(job, &root, null.as_ref())?;
+        return wait_without_process(job, reporter);
+    };
+    // Before masks: /dev/pts is then as the mounts left it (CVE-2025-52565).
+    take_terminal(job, &root, process)?;
+    write_sysctls(job)?;
+    seal_root(job, &root, null.as_ref())?;
+    rustix::process::umask(umask);
+    let ready = become_process(job, process, &root)?;
+    job.channel.send(&Message::Ready)?;
+    close_for_waiting(job)?;
+    wait_for_start(job, reporter)?;
+    execute(job, process, ready)
+}
+
+/// What the host side had open for itself (the state directory, sockets) is not for init; the
+/// caller's descriptors that the process keeps are.
+fn close_inherited(job: &Job) -> Result<()> {
+    let mut keep: Vec<u32> = [job.channel.fd(), job.procfs.fd()]
+        .into_iter()
+        .chain(&job.start)
+        .chain(&job.cgroup_tasks)
+        .chain(job.joined.iter().map(|j| &j.fd))
+        .map(|fd| fd.as_raw_fd() as u32)
+        .collect();
+    keep.extend(3..job.preserve_fds.saturating_add(3).min(MAX_FDS));
+    sys::close_all_but(&mut keep).doing(|| "close inherited descriptors")
+}
+
+/// While init waits, a process in its pid namespace may look at it: it holds nothing of the host but
+/// what it waits on.
+fn close_for_waiting(job: &Job) -> Result<()> {
+    let waits_on = job.start.as_ref().unwrap_or(job.channel.fd());
+    let mut keep = vec![waits_on.as_raw_fd() as u32];
+    keep.extend(3..job.preserve_fds.saturating_add(3).min(MAX_FDS));
+    sys::close_all_but(&mut keep).doing(|| "close descriptors")
+}
+
+/// v1: writing 0 moves the writer, and `tasks` takes no global lock. First, so that all memory from
+/// here on is the container's, and before the cgroup namespace, whose root it becomes.
+fn enter_cgroups(job: &Job) -> Result<()> {
+    for tasks in &job.cgroup_tasks {
+        rustix::io::write(tasks, b"0").doing(|| "enter the container's cgroup")?;
+    }
+    Ok(())
+}
+
+fn enter_namespaces(job: &Job) -> Result<()> {
+    let plan = &job.plan.namespaces;
+    namespaces::join(&job.joined, plan)?;
+    if plan.has(NamespaceKind::User) {
+        become_root_inside(job)?;
+    }
+    let flags = namespaces::flags_after_join(plan);
+    if flags != 0 {
+        unshare(flags).doing(|| "create the namespaces")?;
+    }
+    if namespaces::needs_successor(plan) {
+        enter_pid_namespace(job)?;
+    }
+    if plan.creates(NamespaceKind::Cgroup) {
+        unshare(NamespaceKind::Cgroup.flag()).doing(|| "create the cgroup namespace")?;
+    }
+    if plan.creates(NamespaceKind::Network) {
+        bring_loopback_up()?;
+    }
+    if job.new_keyring {
+        join_keyring(job.id)?;
+    }
+    Ok(())
+}
+
+/// In a user namespace ids are those of its map; files are made as its root.
+fn become_root_inside(job: &Job) -> Result<()> {
+    use rustix::process::{Gid, Uid};
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    if job.privileged {
+        rustix::thread::set_thread_groups(&[]).doing(|| "drop the host's groups")?;
+    }
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .doing(|| "become root of the user namespace (map gid 0)")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .doing(|| "become root of the user namespace (map uid 0)")?;
+    // The change of ids made the process dumpable or not by sysctl; it must not be (security R9).
+    sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
+    Ok(())
+}
+
+/// The one case with a second clone: a pid namespace below a joined user namespace. The successor
+/// is a sibling, so that its parent is whoever started the runtime.
+fn enter_pid_namespace(job: &Job) -> Result<()> {
+    if let Some(pid) = job.joined.iter().find(|j| j.kind == NamespaceKind::Pid) {
+        crate::sys::clone::setns(&pid.fd, pid.kind.flag()).doing(|| "join the pid namespace")?;
+    }
+    match clone3(libc::CLONE_PARENT as u64, None).doing(|| "clone into the pid namespace")? {
+        Forked::Child => Ok(()),
+        Forked::Parent { pid, pidfd } => {
+            job.channel.send_with(&Message::Successor(pid), Some(pidfd.as_fd()))?;
+            sys::exit_now(0)
+        }
+    }
+}
+
+fn bring_loopback_up() -> Result<()> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .or_else(|_| socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None))
+        .doing(|| "make a socket in the network namespace")?;
+    sys::loopback_up(&socket).doing(|| "bring the loopback interface up")
+}
+
+fn join_keyring(id: &str) -> Result<()> {
+    let name = CString::new(format!("_ses.{id}"))?;
+    match sys::join_session_keyring(&name) {
+        // A kernel without keyrings has none that could be shared.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        other => other.doing(|| "make a session keyring (--no-new-keyring goes without)"),
+    }
+}
+
+/// Mounts and devices, with the hooks of the host side and of createContainer, which run while the
+/// host's files can still be seen; then the new root is entered.
+fn build_root(job: &Job) -> Result<Root> {
+    let mut ask = |question| ask_host(job, question);
+    let mut builder = Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)?;
+    builder.build()?;
+    wait_for_host_hooks(job)?;
+    run_hooks(job, "createContainer", "creating", EnvWhenAbsent::Given(&[]))?;
+    builder.enter()
+}
+
+/// Asks the host side for a descriptor that init may not open.
+fn ask_host(job: &Job, question: Ask) -> Result<OwnedFd> {
+    job.channel.send(&match question {
+        Ask::MountSource(index) => Message::AskSource(index as u32),
+        Ask::IdMap(index) => Message::AskIdMap(index as u32),
+    })?;
+    match job.channel.receive()? {
+        Some((Message::Given, Some(fd))) => Ok(fd),
+        Some((Message::Refused(text), _)) => bail!(text),
+        _ => bail!("the host side of the runtime ended"),
+    }
+}
+
+/// prestart and createRuntime hooks run on the host side, when the namespaces and mounts are there.
+fn wait_for_host_hooks(job: &Job) -> Result<()> {
+    let hooks = &job.plan.hooks;
+    if hooks.prestart.is_empty() && hooks.create_runtime.is_empty() {
+        return Ok(());
+    }
+    job.channel.send(&Message::RootfsReady)?;
+    job.channel.expect(&Message::HooksDone)
+}
+
+/// Hooks of the container's side. The state on their standard input has the pid as seen inside.
+fn run_hooks(job: &Job, kind: &str, status: &str, env: EnvWhenAbsent) -> Result<()> {
+    let list = match kind {
+        "createContainer" => &job.plan.hooks.create_container,
+        _ => &job.plan.hooks.start_container,
+    };
+    if list.is_empty() {
+        return Ok(());
+    }
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    let state = hooks::state_json(job.plan, job.id, status, pid)?;
+    let cwd = (kind == "createContainer").then_some(job.plan.bundle.as_path());
+    hooks::run(list, kind, &Setting { state: &state, env, cwd, stdout: None, stderr: None })
+}
+
+fn set_names(plan: &Plan) -> Result<()> {
+    if let Some(name) = &plan.hostname {
+        sys::sethostname(name).doing(|| format!("set the hostname to `{name}`"))?;
+    }
+    if let Some(name) = &plan.domainname {
+        sys::setdomainname(name).doing(|| format!("set the domainname to `{name}`"))?;
+    }
+    Ok(())
+}
+
+/// A new terminal from the container's own devpts: bound on /dev/console, its master end sent to
+/// the host side, itself made standard input, output and error and the controlling terminal.
+fn take_terminal(job: &Job, root: &Root, process: &Process) -> Result<()> {
+    if !process.terminal {
+        return Ok(());
+    }
+    let pty = terminal::open_pty(device::open_ptmx(root)?, process.console_size)?;
+    device::console(root, &pty.slave)?;
+    job.channel.send_with(&Message::Console, Some(pty.master.as_fd()))?;
+    drop(pty.master);
+    let owner = rustix::process::Uid::from_raw(process.uid);
+    rustix::fs::fchown(&pty.slave, Some(owner), None).doing(|| "give the terminal to process.user.uid")?;
+    crate::sys::pty::attach(pty.slave).doing(|| "take the terminal")
+}
+
+/// Masks, read-only paths and the read-only root: last, as they hinder what comes before.
+fn seal_root(job: &Job, root: &Root, null: Option<&OwnedFd>) -> Result<()> {
+    hide::make_readonly(root, &job.plan.readonly_paths, job.features)?;
+    hide::mask(root, &job.plan.masked_paths, null, job.features)?;
+    if job.plan.root_readonly {
+        rootfs::make_readonly(root, job.features)?;
+    }
+    Ok(())
+}
+
+/// Sysctls are of the namespaces that init is in; written through the host's procfs, which no
+/// mount of the container covers.
+fn write_sysctls(job: &Job) -> Result<()> {
+    for (key, value) in &job.plan.sysctls {
+        job.procfs
+            .write(&format!("sys/{key}"), value.as_bytes())
+            .doing(|| format!("set sysctl `{}` to `{value}` (linux.sysctl)", key.replace('/', ".")))?;
+    }
+    Ok(())
+}
+
+/// What is ready for the exec.
+struct Ready {
+    program: CString,
+    env: Vec<CString>,
+    /// The filter is loaded already, because its listener had to be sent.
+    filtered: bool,
+    capabilities: Capabilities,
+    /// The permitted set that the final one is taken from.
+    permitted: u64,
+}
+
+/// Everything about the process that can fail, so that `create` fails and not `start`.
+fn become_process(job: &Job, process: &Process, root: &Root) -> Result<Ready> {
+    identity::scheduling(job.plan, process)?;
+    identity::oom_score(&job.procfs, process)?;
+    let env = with_home(root, process)?;
+    make_cwd(root, process)?;
+    let entered = identity::enter_cwd(&process.cwd);
+    identity::labels(&job.procfs, process)?;
+    identity::limits(process)?;
+    let capabilities = process.capabilities.unwrap_or_default();
+    identity::bounding(&capabilities, job.last_capability)?;
+    identity::no_new_privileges(process)?;
+    identity::user(process, may_set_groups(job))?;
+    // The change of user set this by sysctl (security R9).
+    sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
+    // A directory that only the user may enter, or only the runtime: one of both must do.
+    if entered.is_err() {
+        identity::hold_until_filter(&capabilities)?;
+        identity::enter_cwd(&process.cwd)?;
+    }
+    if let Some(umask) = process.umask {
+        rustix::process::umask(Mode::from_raw_mode(umask));
+    }
+    let filtered = load_notifying_filter(job, &capabilities)?;
+    let late_filter = job.plan.seccomp.is_some() && !filtered && !process.no_new_privileges;
+    let permitted = identity::permitted_now()?;
+    if late_filter {
+        identity::hold_until_filter(&capabilities)?;
+    } else {
+        identity::capabilities(&capabilities, permitted)?;
+    }
+    let name = process.args.first().context("process.args is empty")?;
+    let program = program::find(name, &env)?;
+    Ok(Ready { program, env, filtered, capabilities, permitted })
+}
+
+/// setgroups(2) is denied in a user namespace that an ordinary user made.
+fn may_set_groups(job: &Job) -> bool {
+    job.privileged || !job.plan.namespaces.creates(NamespaceKind::User)
+}
+
+/// The environment with HOME, which the container's passwd file gives when the caller does not.
+fn with_home(root: &Root, process: &Process) -> Result<Vec<CString>> {
+    let mut env = process.env.clone();
+    let given = env.iter().any(|e| e.to_bytes().strip_prefix(b"HOME=").is_some_and(|home| !home.is_empty()));
+    if !given {
+        env.retain(|e| !e.to_bytes().starts_with(b"HOME="));
+        env.push(CString::new(format!("HOME={}", identity::home(&passwd(root), process.uid)))?);
+    }
+    Ok(env)
+}
+
+/// The container's /etc/passwd, at most 1 MiB of it; empty when it cannot be read.
+fn passwd(root: &Root) -> String {
+    let Ok(file) = root.open("/etc/passwd", OFlags::RDONLY | OFlags::NONBLOCK, Links::Follow) else {
+        return String::new();
+    };
+    let mut content = Vec::new();
+    let mut reader = std::io::Read::take(std::fs::File::from(file), 1 << 20);
+    match std::io::Read::read_to_end(&mut reader, &mut content) {
+        Ok(_) => String::from_utf8_lossy(&content).into_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+/// A working directory that is missing is made.
+fn make_cwd(root: &Root, process: &Process) -> Result<()> {
+    let cwd = process.cwd.to_string_lossy();
+    match root.find_or_create(&cwd, rootfs::path::Missing::Directory, Links::Follow) {
+        // A magic link is refused by the lookup; chdir must not follow it either.
+        Err(rustix::io::Errno::LOOP) => {
+            bail!("process.cwd `{cwd}` leads through a magic link or too many links: use a plain path")
+        }
+        // What cannot be made or searched now is told by chdir.
+        _ => Ok(()),
+    }
+}
+
+/// A filter with a listener is loaded before `create` returns, so that a missing agent fails it.
+fn load_notifying_filter(job: &Job, capabilities: &Capabilities) -> Result<bool> {
+    let Some(filter) = job.plan.seccomp.as_ref().filter(|f| f.listener.is_some()) else {
+        return Ok(false);
+    };
+    identity::hold_until_filter(capabilities)?;
+    let flags = filter.flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let listener =
+        sys::seccomp(&filter.program, flags).doing(|| "load the seccomp filter (linux.seccomp)")?;
+    let listener = listener.context("the kernel gave no seccomp listener")?;
+    job.channel.send_with(&Message::SeccompListener, Some(listener.as_fd()))?;
+    job.channel.expect(&Message::ListenerSent)?;
+    Ok(true)
+}
+
+/// Waits for `start`, on the channel (`run`) or on start.sock. A connection that ends without
+/// saying Start was a `start` that died: the container ends with it.
+fn wait_for_start(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
+    let Some(listener) = &job.start else {
+        return job.channel.expect(&Message::Start);
+    };
+    let connection = loop {
+        match rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => continue,
+            other => break other.doing(|| "wait for start")?,
+        }
+    };
+    let connection = reporter.insert(Channel::new(connection));
+    connection.expect(&Message::Start)
+}
+
+/// A container without a process can be created. `start` has nothing to execute then: the container
+/// ends at once, and `start` says so.
+fn wait_without_process(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
+    job.channel.send(&Message::Ready)?;
+    close_for_waiting(job)?;
+    wait_for_start(job, reporter)?;
+    reporter.as_ref().unwrap_or(&job.channel).send(&Message::NothingToRun)?;
+    sys::exit_now(0)
+}
+
+/// The last steps: filter, capabilities, hooks under both, and the program. After the filter only
+/// capset(2), execve(2) and, with ambient capabilities, prctl(2) are called.
+fn execute(job: &Job, process: &Process, ready: Ready) -> Result<()> {
+    sys::cloexec_from(job.preserve_fds.saturating_add(3)).doing(|| "mark descriptors to be closed")?;
+    signal::reset_for_exec().doing(|| "reset signals")?;
+    if let Some(filter) = job.plan.seccomp.as_ref().filter(|_| !ready.filtered) {
+        sys::seccomp(&filter.program, filter.flags).doing(|| "load the seccomp filter (linux.seccomp)")?;
+        if !process.no_new_privileges {
+            identity::capabilities(&ready.capabilities, ready.permitted)?;
+        }
+    }
+    run_hooks(job, "startContainer", "created", EnvWhenAbsent::Given(&ready.env))?;
+    let error = sys::execve(&ready.program, &process.args, &ready.env);
+    Err(error).doing(|| format!("exec `{}`", ready.program.to_string_lossy()))
+}

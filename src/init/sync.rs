@@ -1,0 +1,223 @@
+//! The conversation between the host side and init: one socket pair, one message type.
+//!
+//! ```text
+//!       host side                                             init
+//!    clone3 ─────────────────────────────────────────▶  waits
+//!    id maps, hard limits
+//!       ── Begin ────────────────────────────────────▶  cgroup, namespaces, mounts, devices
+//!       ◀──────────── Ask {source or id map} ────────    (only in user namespaces)
+//!       ── Given {fd} or Refused {text} ─────────────▶
+//!       ◀─────────────────────────── RootfsReady ────    (only with hooks of the host side)
+//!    prestart, createRuntime hooks
+//!       ── HooksDone ────────────────────────────────▶  createContainer hooks, new root, masks
+//!       ◀──────────────────────── Console {fd} ──────    (only with a terminal)
+//!       ◀──────────────── SeccompListener {fd} ──────    (only when the filter notifies)
+//!       ── ListenerSent ─────────────────────────────▶
+//!       ◀───────────────────────────────── Ready ────    all that can fail before exec is done
+//!    state "created", pid file
+//!       ── Start (here for `run`, on start.sock for `start`) ─▶  filter, startContainer hooks, execve
+//!       ◀── end of file: running    ◀── Failed: why not
+//! ```
+//!
+//! At any time init may say `Failed`; end of file before `Ready` means that it died, and its pidfd
+//! says how.
+
+use crate::error::Doing;
+use anyhow::{Result, bail};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Longest text of a message in bytes; longer ones are cut.
+const MAX_TEXT: usize = 16 * 1024;
+
+/// One message; descriptors travel beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Id maps are written and limits set: go on.
+    Begin,
+    /// Init wants the source of a bind mount, by index.
+    AskSource(u32),
+    /// Init wants the id map of a mount, by index, as a user namespace.
+    AskIdMap(u32),
+    /// The descriptor asked for.
+    Given,
+    /// It could not be had.
+    Refused(String),
+    /// Namespaces and mounts are there.
+    RootfsReady,
+    /// The host side's hooks ran.
+    HooksDone,
+    /// The terminal's master end.
+    Console,
+    /// The seccomp listener.
+    SeccompListener,
+    /// The agent has it.
+    ListenerSent,
+    /// All done but the start.
+    Ready,
+    /// Execute the program.
+    Start,
+    /// The process went on as another one (its pid, beside it its pidfd).
+    Successor(i32),
+    /// There is no process to execute.
+    NothingToRun,
+    /// It went wrong: error number (0 for none) and the text.
+    Failed(i32, String),
+}
+
+impl Message {
+    fn encode(&self) -> Vec<u8> {
+        let (kind, number, text): (u8, i32, &str) = match self {
+            Message::Begin => (1, 0, ""),
+            Message::AskSource(index) => (2, *index as i32, ""),
+            Message::AskIdMap(index) => (3, *index as i32, ""),
+            Message::Given => (4, 0, ""),
+            Message::Refused(text) => (5, 0, text),
+            Message::RootfsReady => (6, 0, ""),
+            Message::HooksDone => (7, 0, ""),
+            Message::Console => (8, 0, ""),
+            Message::SeccompListener => (9, 0, ""),
+            Message::ListenerSent => (10, 0, ""),
+            Message::Ready => (11, 0, ""),
+            Message::Start => (12, 0, ""),
+            Message::Successor(pid) => (13, *pid, ""),
+            Message::Failed(errno, text) => (14, *errno, text),
+            Message::NothingToRun => (15, 0, ""),
+        };
+        let text = text.as_bytes();
+        let mut bytes = vec![kind];
+        bytes.extend_from_slice(&number.to_le_bytes());
+        bytes.extend_from_slice(text.get(..MAX_TEXT).unwrap_or(text));
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Message> {
+        let (Some(kind), Some(number)) = (bytes.first(), bytes.get(1..5).and_then(|n| n.try_into().ok()))
+        else {
+            bail!("a message between the runtime's processes is cut short");
+        };
+        let number = i32::from_le_bytes(number);
+        let text = || String::from_utf8_lossy(bytes.get(5..).unwrap_or_default()).into_owned();
+        Ok(match kind {
+            1 => Message::Begin,
+            2 => Message::AskSource(number as u32),
+            3 => Message::AskIdMap(number as u32),
+            4 => Message::Given,
+            5 => Message::Refused(text()),
+            6 => Message::RootfsReady,
+            7 => Message::HooksDone,
+            8 => Message::Console,
+            9 => Message::SeccompListener,
+            10 => Message::ListenerSent,
+            11 => Message::Ready,
+            12 => Message::Start,
+            13 => Message::Successor(number),
+            14 => Message::Failed(number, text()),
+            15 => Message::NothingToRun,
+            other => bail!("unknown message {other} between the runtime's processes"),
+        })
+    }
+}
+
+/// One end of the conversation, also of a connection to start.sock.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+impl Channel {
+    /// Both ends.
+    pub fn pair() -> Result<(Channel, Channel)> {
+        let (a, b) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .doing(|| "make the socket pair to init")?;
+        Ok((Channel(a), Channel(b)))
+    }
+
+    /// An end that is there already.
+    pub fn new(fd: OwnedFd) -> Channel {
+        Channel(fd)
+    }
+
+    /// The descriptor, to wait on.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+
+    /// Says something.
+    pub fn send(&self, message: &Message) -> Result<()> {
+        self.send_with(message, None)
+    }
+
+    /// Says something with a descriptor.
+    pub fn send_with(&self, message: &Message, fd: Option<BorrowedFd>) -> Result<()> {
+        let bytes = message.encode();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds: Vec<BorrowedFd> = fd.into_iter().collect();
+        if !fds.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(&fds));
+        }
+        rustix::net::sendmsg(self.0.as_fd(), &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)
+            .doing(|| "send to the other side")?;
+        Ok(())
+    }
+
+    /// Waits for the next message; none at the end of the conversation.
+    pub fn receive(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        let mut bytes = vec![0u8; MAX_TEXT + 5];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let length = loop {
+            let mut slices = [IoSliceMut::new(&mut bytes)];
+            let received =
+                rustix::net::recvmsg(self.0.as_fd(), &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC);
+            match received {
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                other => break other.doing(|| "receive from the other side")?.bytes,
+            }
+        };
+        if length == 0 {
+            return Ok(None);
+        }
+        let mut fd = None;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(fds) = message {
+                fd = fds.last();
+            }
+        }
+        Ok(Some((Message::decode(bytes.get(..length).unwrap_or_default())?, fd)))
+    }
+
+    /// Waits for one kind of message; anything else is an error.
+    pub fn expect(&self, wanted: &Message) -> Result<()> {
+        match self.receive()? {
+            Some((message, _)) if message == *wanted => Ok(()),
+            Some((message, _)) => bail!("expected {wanted:?} from the other side, received {message:?}"),
+            None => bail!("the other side of the runtime ended while {wanted:?} was awaited"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_descriptors_arrive_as_sent() {
+        let (a, b) = Channel::pair().unwrap();
+        let pipe = rustix::pipe::pipe().unwrap();
+        a.send_with(&Message::Console, Some(pipe.0.as_fd())).unwrap();
+        a.send(&Message::Failed(2, "mount `x`: no".into())).unwrap();
+        let (message, fd) = b.receive().unwrap().unwrap();
+        assert_eq!((message, fd.is_some()), (Message::Console, true));
+        assert_eq!(b.receive().unwrap().unwrap().0, Message::Failed(2, "mount `x`: no".into()));
+        drop(a);
+        assert!(b.receive().unwrap().is_none());
+        assert!(Message::decode(&[99, 0, 0, 0, 0]).is_err());
+    }
+}

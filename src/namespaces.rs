@@ -1,0 +1,177 @@
+//! Namespaces: which flags the clone gets, what init joins or makes itself, and the id maps that the
+//! host side writes. The decision is made before the clone; the steps only read it.
+
+use crate::bundle::plan::{IdMap, NamespaceKind, Namespaces};
+use crate::error::Doing;
+use crate::procfs::Procfs;
+use crate::sys::clone::{namespace_type, setns, unshare};
+use anyhow::{Result, bail};
+use rustix::fs::OFlags;
+use std::os::fd::OwnedFd;
+
+/// An opened namespace to join.
+#[derive(Debug)]
+pub struct Joined {
+    /// Its kind.
+    pub kind: NamespaceKind,
+    /// The namespace file.
+    pub fd: OwnedFd,
+}
+
+/// Opens what is joined, on the host side, and checks that each file is a namespace of its kind.
+pub fn open_joined(namespaces: &Namespaces) -> Result<Vec<Joined>> {
+    namespaces.join.iter().map(|(kind, path)| open_one(*kind, path)).collect()
+}
+
+fn open_one(kind: NamespaceKind, path: &std::path::Path) -> Result<Joined> {
+    let name = kind.name();
+    let shown = path.display();
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .doing(|| format!("open the {name} namespace `{shown}` (linux.namespaces)"))?;
+    match namespace_type(&fd) {
+        Ok(flag) if flag == kind.flag() => Ok(Joined { kind, fd }),
+        _ => {
+            bail!("join the {name} namespace: `{shown}` is not a namespace of type {name} (linux.namespaces)")
+        }
+    }
+}
+
+/// Whether init needs to become another process: it joins a user namespace, and a pid namespace
+/// below that one is created or joined, which only children of a member can enter.
+pub fn needs_successor(namespaces: &Namespaces) -> bool {
+    namespaces.joins(NamespaceKind::User) && namespaces.has(NamespaceKind::Pid)
+}
+
+/// The CLONE_NEW… flags of the clone itself. With a joined user namespace everything new must
+/// belong to that one, so init makes it after joining; the cgroup namespace is made when init is in
+/// its cgroup, the time namespace by the host side, which must set its clocks first.
+pub fn clone_flags(namespaces: &Namespaces) -> u64 {
+    if namespaces.joins(NamespaceKind::User) {
+        return 0;
+    }
+    created_flags(namespaces)
+}
+
+/// Flags of everything new except cgroup and time.
+fn created_flags(namespaces: &Namespaces) -> u64 {
+    namespaces
+        .create
+        .iter()
+        .filter(|kind| !matches!(kind, NamespaceKind::Cgroup | NamespaceKind::Time))
+        .fold(0, |flags, kind| flags | kind.flag())
+}
+
+/// Flags that init unshares after it joined a user namespace, the pid namespace among them, which
+/// its successor then is in.
+pub fn flags_after_join(namespaces: &Namespaces) -> u64 {
+    if namespaces.joins(NamespaceKind::User) { created_flags(namespaces) } else { 0 }
+}
+
+/// What the host side enters for the time of the clone, because only children are moved.
+pub fn is_for_children(namespaces: &Namespaces, kind: NamespaceKind) -> bool {
+    match kind {
+        NamespaceKind::Pid => !namespaces.joins(NamespaceKind::User),
+        NamespaceKind::Time => true,
+        _ => false,
+    }
+}
+
+/// Init joins what the host side did not: first all that its present privileges allow, then the
+/// user namespace, then the rest, which that user namespace owns.
+pub fn join(joined: &[Joined], namespaces: &Namespaces) -> Result<()> {
+    let mine = |j: &&Joined| !is_for_children(namespaces, j.kind) && j.kind != NamespaceKind::User;
+    let mut later = Vec::new();
+    for one in joined.iter().filter(mine) {
+        match setns(&one.fd, one.kind.flag()) {
+            Err(error)
+                if error.raw_os_error() == Some(libc::EPERM) && namespaces.joins(NamespaceKind::User) =>
+            {
+                later.push(one);
+            }
+            other => other.doing(|| format!("join the {} namespace", one.kind.name()))?,
+        }
+    }
+    if let Some(user) = joined.iter().find(|j| j.kind == NamespaceKind::User) {
+        setns(&user.fd, user.kind.flag()).doing(|| "join the user namespace")?;
+    }
+    for one in later {
+        setns(&one.fd, one.kind.flag()).doing(|| format!("join the {} namespace", one.kind.name()))?;
+    }
+    Ok(())
+}
+
+/// Namespaces of the host side that are put back after the clone.
+#[derive(Debug)]
+pub struct Detour {
+    back: Vec<Joined>,
+}
+
+impl Detour {
+    /// Enters, for children only, the pid and time namespaces of the plan; makes a new time
+    /// namespace with its offsets.
+    pub fn enter(namespaces: &Namespaces, joined: &[Joined], procfs: &Procfs) -> Result<Detour> {
+        let mut detour = Detour { back: Vec::new() };
+        for one in joined.iter().filter(|j| is_for_children(namespaces, j.kind)) {
+            detour.remember(one.kind)?;
+            setns(&one.fd, one.kind.flag()).doing(|| format!("join the {} namespace", one.kind.name()))?;
+        }
+        if namespaces.creates(NamespaceKind::Time) {
+            detour.remember(NamespaceKind::Time)?;
+            unshare(NamespaceKind::Time.flag()).doing(|| "create the time namespace")?;
+            write_offsets(namespaces, procfs)?;
+        }
+        Ok(detour)
+    }
+
+    fn remember(&mut self, kind: NamespaceKind) -> Result<()> {
+        let path = std::path::PathBuf::from(format!("/proc/self/ns/{}", kind.proc_name()));
+        self.back.push(open_one(kind, &path)?);
+        Ok(())
+    }
+
+    /// Returns to where the host side was.
+    pub fn leave(self) -> Result<()> {
+        for one in self.back {
+            setns(&one.fd, one.kind.flag()).doing(|| format!("leave the {} namespace", one.kind.name()))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_offsets(namespaces: &Namespaces, procfs: &Procfs) -> Result<()> {
+    let clocks = [("monotonic", namespaces.monotonic), ("boottime", namespaces.boottime)];
+    let file = format!("{}/timens_offsets", procfs.own_name()?);
+    for (clock, offset) in clocks {
+        let Some((secs, nanos)) = offset else { continue };
+        procfs
+            .write(&file, format!("{clock} {secs} {nanos}\n").as_bytes())
+            .doing(|| format!("set the {clock} clock's offset (linux.timeOffsets)"))?;
+    }
+    Ok(())
+}
+
+/// Writes the id maps of a new user namespace, for the process `pid` that is in it.
+pub fn write_id_maps(procfs: &Procfs, pid: i32, namespaces: &Namespaces, privileged: bool) -> Result<()> {
+    if !namespaces.creates(NamespaceKind::User) {
+        return Ok(());
+    }
+    if !privileged {
+        procfs
+            .write(&format!("{pid}/setgroups"), b"deny")
+            .doing(|| "deny setgroups in the user namespace")?;
+    }
+    write_map(procfs, pid, "uid", &namespaces.uid_map)?;
+    write_map(procfs, pid, "gid", &namespaces.gid_map)
+}
+
+fn write_map(procfs: &Procfs, pid: i32, which: &str, map: &[IdMap]) -> Result<()> {
+    let text = map_text(map);
+    procfs
+        .write(&format!("{pid}/{which}_map"), text.as_bytes())
+        .doing(|| format!("write the {which} map (linux.{which}Mappings)"))
+}
+
+/// The lines of an id map as the kernel takes them.
+pub fn map_text(map: &[IdMap]) -> String {
+    map.iter().map(|line| format!("{} {} {}\n", line.inside, line.outside, line.size)).collect()
+}

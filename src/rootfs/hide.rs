@@ -1,0 +1,126 @@
+//! Masked and read-only paths, done in the entered root. A masked file shows the host's /dev/null,
+//! a masked directory an empty read-only tmpfs that all of them share (security R6, R12). Called by
+//! init after the root was entered.
+
+use super::MountFeatures;
+use super::mount::{clone_fd, move_onto, new_filesystem};
+use super::path::{Links, Root, is_directory, stat};
+use crate::error::Doing;
+use crate::sys::mount::{self as sys, Change};
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use std::os::fd::OwnedFd;
+
+/// The host's /dev/null, opened before the root was entered and checked to be it; on a read-only
+/// mount, so that nobody inside can change the mode or owner of the host's node.
+pub fn host_null(features: MountFeatures) -> Result<OwnedFd> {
+    let null = super::path::open_host(std::path::Path::new("/dev/null"), OFlags::PATH | OFlags::NOFOLLOW)
+        .doing(|| "open /dev/null of the host")?;
+    let stat = stat(&null).doing(|| "check /dev/null of the host")?;
+    let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !is_device || stat.st_rdev != rustix::fs::makedev(1, 3) {
+        bail!("/dev/null of the host is not the null device: make it anew with mknod");
+    }
+    let tree = clone_fd(&null, false).doing(|| "clone /dev/null of the host")?;
+    if features.mount_setattr {
+        sys::mount_setattr(&tree, PROTECTED).doing(|| "make the mask read-only")?;
+    }
+    Ok(tree)
+}
+
+/// What a mask is mounted as.
+const PROTECTED: Change = Change {
+    set: (sys::MOUNT_ATTR_RDONLY | sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC) as u64,
+    clear: 0,
+    propagation: 0,
+    recursive: false,
+};
+
+/// Hides `paths`; those that are missing need no hiding.
+pub fn mask(root: &Root, paths: &[String], null: Option<&OwnedFd>, features: MountFeatures) -> Result<()> {
+    let mut empty: Option<OwnedFd> = None;
+    for (index, path) in paths.iter().enumerate() {
+        let masked = mask_one(root, path, null, &mut empty, features);
+        masked.with_context(|| format!("mask `{path}` (linux.maskedPaths[{index}])"))?;
+    }
+    Ok(())
+}
+
+fn mask_one(
+    root: &Root,
+    path: &str,
+    null: Option<&OwnedFd>,
+    empty: &mut Option<OwnedFd>,
+    features: MountFeatures,
+) -> Result<()> {
+    let Some(target) = existing(root, path)? else { return Ok(()) };
+    let cover = if is_directory(&target).doing(|| "look at the path")? {
+        match empty {
+            Some(tmpfs) => clone_fd(tmpfs, false).doing(|| "clone the empty directory")?,
+            None => return cover_first(empty, &target),
+        }
+    } else {
+        let null = null.context("no null device was opened")?;
+        clone_fd(null, false).doing(|| "clone the null device")?
+    };
+    move_onto(&cover, &target).doing(|| "cover it")?;
+    if features.mount_setattr { Ok(()) } else { protect_attached(&cover) }
+}
+
+/// Linux 5.10 and 5.11 can set a mount's flags only once it is attached, and by a path: that of the
+/// working directory does not do for a file, but its descriptor in the own /proc does.
+fn protect_attached(mask: &OwnedFd) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    let path = std::ffi::CString::new(format!("/proc/self/fd/{}", mask.as_raw_fd()))?;
+    let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NOEXEC | libc::MS_REMOUNT | libc::MS_BIND;
+    sys::mount_flags(&path, flags).doing(|| "make the mask read-only")
+}
+
+/// The first masked directory gets the tmpfs itself, the others clones of it.
+fn cover_first(empty: &mut Option<OwnedFd>, target: &OwnedFd) -> Result<()> {
+    let data =
+        [("size".to_string(), Some("0k".to_string())), ("nr_inodes".to_string(), Some("1".to_string()))];
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let tmpfs = new_filesystem("tmpfs", "tmpfs", 0, &data, attributes)?;
+    move_onto(&tmpfs, target).doing(|| "cover it")?;
+    *empty = Some(tmpfs);
+    Ok(())
+}
+
+/// Makes `paths` read-only with all mounts below; those that are missing are skipped.
+pub fn make_readonly(root: &Root, paths: &[String], features: MountFeatures) -> Result<()> {
+    for (index, path) in paths.iter().enumerate() {
+        readonly_one(root, path, features)
+            .with_context(|| format!("make `{path}` read-only (linux.readonlyPaths[{index}])"))?;
+    }
+    Ok(())
+}
+
+fn readonly_one(root: &Root, path: &str, features: MountFeatures) -> Result<()> {
+    let Some(target) = existing(root, path)? else { return Ok(()) };
+    let tree = clone_fd(&target, true).doing(|| "clone it")?;
+    let change = Change { set: u64::from(sys::MOUNT_ATTR_RDONLY), recursive: true, ..Change::default() };
+    if features.mount_setattr {
+        sys::mount_setattr(&tree, change).doing(|| "set it read-only")?;
+        return move_onto(&tree, &target).doing(|| "attach it");
+    }
+    move_onto(&tree, &target).doing(|| "attach it")?;
+    let flags = rustix::fs::fstatfs(&tree).doing(|| "look at it")?.f_flags as u64
+        & (libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC);
+    rustix::process::fchdir(&tree).doing(|| "enter it")?;
+    sys::mount_flags(c".", flags | libc::MS_RDONLY | libc::MS_REMOUNT | libc::MS_BIND)
+        .doing(|| "set it read-only")
+}
+
+/// The path if it is there.
+fn existing(root: &Root, path: &str) -> Result<Option<OwnedFd>> {
+    match root.open(path, OFlags::PATH, Links::Follow) {
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        other => other.map(Some).doing(|| "find it"),
+    }
+}

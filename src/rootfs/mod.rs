@@ -1,0 +1,186 @@
+//! The container's filesystem, built by init from the plan: the root attached in the new mount
+//! namespace, the mounts in order, devices and links (`build`), then entered (`enter`), and last
+//! what is hidden or read-only (`seal`). Everything is done by descriptors; see `path` for how
+//! a path inside the root is found.
+
+pub mod cgroup;
+mod copyup;
+pub mod device;
+pub mod hide;
+pub mod mount;
+pub mod path;
+mod pivot;
+mod userns;
+
+use crate::bundle::plan::{NamespaceKind, Plan};
+use crate::error::Doing;
+use crate::procfs::Procfs;
+use crate::sys::mount::{self as sys, Change};
+use anyhow::{Context, Result, bail};
+use path::Root;
+use rustix::fs::OFlags;
+use std::os::fd::OwnedFd;
+
+/// What the running kernel offers for mounts; probed once by the host side.
+#[derive(Debug, Clone, Copy)]
+pub struct MountFeatures {
+    /// mount_setattr(2), Linux 5.12.
+    pub mount_setattr: bool,
+}
+
+impl MountFeatures {
+    /// Finds out by calling: an invalid descriptor is refused as such only where the call exists.
+    pub fn probe() -> MountFeatures {
+        let exists = match std::env::var_os("OXRUN_WITHOUT").filter(|w| w == "mount_setattr") {
+            Some(_) => false,
+            None => sys::probe_mount_setattr(),
+        };
+        MountFeatures { mount_setattr: exists }
+    }
+}
+
+/// What init cannot open itself and asks the host side for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// The source of the bind mount with this index, as a detached mount.
+    MountSource(usize),
+    /// A user namespace with the id map of the mount with this index.
+    IdMap(usize),
+}
+
+/// Asks the host side for a descriptor.
+pub type AskHost<'a> = dyn FnMut(Ask) -> Result<OwnedFd> + 'a;
+
+/// The root being built.
+pub struct Builder<'a> {
+    /// What to build.
+    pub plan: &'a Plan,
+    /// The kernel's features.
+    pub host: MountFeatures,
+    /// The host's procfs.
+    pub procfs: &'a Procfs,
+    /// The container's cgroups, to be mounted.
+    pub cgroups: &'a crate::cgroup::View,
+    /// Whether the container has a user namespace of its own.
+    pub in_user_namespace: bool,
+    /// The root: the attached mount of the root filesystem.
+    pub root: Root,
+    ask_host: &'a mut AskHost<'a>,
+}
+
+impl<'a> Builder<'a> {
+    /// Makes the mount namespace private towards the host, and attaches the root filesystem
+    /// `tree` over its own directory.
+    pub fn attach_root(
+        plan: &'a Plan,
+        host: MountFeatures,
+        procfs: &'a Procfs,
+        cgroups: &'a crate::cgroup::View,
+        ask_host: &'a mut AskHost<'a>,
+    ) -> Result<Builder<'a>> {
+        let in_user_namespace = plan.namespaces.has(NamespaceKind::User);
+        let propagation = match plan.root_propagation {
+            0 => libc::MS_SLAVE | libc::MS_REC,
+            // An unbindable root could not be cloned; it becomes so when it was entered.
+            given if given & libc::MS_UNBINDABLE != 0 => libc::MS_PRIVATE | libc::MS_REC,
+            given => given,
+        };
+        if plan.namespaces.has(NamespaceKind::Mount) {
+            sys::mount_flags(c"/", propagation).doing(|| "set the propagation of the mount namespace")?;
+        }
+        let tree = attach_over_itself(plan)?;
+        Ok(Builder { plan, host, procfs, cgroups, in_user_namespace, root: Root::new(tree), ask_host })
+    }
+
+    /// Mounts, devices and links, in the order of the specification.
+    pub fn build(&mut self) -> Result<()> {
+        for mount in &self.plan.mounts {
+            mount::mount(self, mount)?;
+        }
+        if self.makes_devices() {
+            device::create_all(self)?;
+        }
+        Ok(())
+    }
+
+    /// A /dev that is the host's own, bound in, is left as it is.
+    fn makes_devices(&self) -> bool {
+        use crate::bundle::plan::MountSource;
+        !self
+            .plan
+            .mounts
+            .iter()
+            .any(|m| m.destination == "/dev" && matches!(m.source, MountSource::Bind { .. }))
+    }
+
+    /// Makes the built root the root directory, and lets go of the host's.
+    pub fn enter(self) -> Result<Root> {
+        if self.plan.namespaces.has(NamespaceKind::Mount) {
+            pivot::enter(&self.root, self.plan.no_pivot, self.plan.root_propagation)?;
+        } else {
+            pivot::chroot(&self.root)?;
+        }
+        let root = path::open_host(std::path::Path::new("/"), OFlags::PATH | OFlags::DIRECTORY)
+            .doing(|| "open the new root")?;
+        Ok(Root::new(root))
+    }
+
+    /// The detached source of a bind mount that only the host side may open.
+    pub fn source_from_host(&mut self, index: usize) -> Result<OwnedFd> {
+        (self.ask_host)(Ask::MountSource(index)).context("open the source on the host")
+    }
+
+    /// A user namespace with the id map of a mount.
+    pub fn map_namespace(&mut self, index: usize) -> Result<OwnedFd> {
+        (self.ask_host)(Ask::IdMap(index)).context("make the id map of the mount")
+    }
+
+    /// A bind mount over `/` becomes the root.
+    pub fn replace_root(&mut self, tree: OwnedFd) -> Result<()> {
+        mount::move_onto(&tree, self.root.fd()).doing(|| "attach the mount to the root")?;
+        self.root = Root::new(tree);
+        Ok(())
+    }
+}
+
+/// Clones the root filesystem's mounts and attaches them over the directory itself, so that it is
+/// a mount that can become the root.
+fn attach_over_itself(plan: &Plan) -> Result<OwnedFd> {
+    let shown = plan.rootfs.display();
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let directory =
+        path::open_host(&plan.rootfs, flags).doing(|| format!("open the root filesystem `{shown}`"))?;
+    make_parent_private(plan, &directory)?;
+    let tree = mount::clone_fd(&directory, true).doing(|| format!("clone the root filesystem `{shown}`"))?;
+    mount::move_onto(&tree, &directory).doing(|| format!("attach the root filesystem `{shown}`"))?;
+    Ok(tree)
+}
+
+/// A shared root propagation leaves the parent mount shared, which pivot_root(2) refuses.
+fn make_parent_private(plan: &Plan, directory: &OwnedFd) -> Result<()> {
+    if plan.root_propagation & libc::MS_SHARED == 0 {
+        return Ok(());
+    }
+    rustix::process::fchdir(directory).doing(|| "enter the root filesystem")?;
+    let mut above = String::from(".");
+    for _ in 0..64 {
+        let name = std::ffi::CString::new(above.clone()).unwrap_or_default();
+        match sys::mount_flags(&name, libc::MS_PRIVATE) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => above.push_str("/.."),
+            other => return other.doing(|| "make the parent of the root filesystem private"),
+        }
+    }
+    bail!("the root filesystem is too deep: its mount point was not found")
+}
+
+/// Makes the whole root read-only.
+pub fn make_readonly(root: &Root, features: MountFeatures) -> Result<()> {
+    let change = Change { set: u64::from(sys::MOUNT_ATTR_RDONLY), ..Change::default() };
+    if features.mount_setattr {
+        return sys::mount_setattr(root.fd(), change).doing(|| "make the root read-only");
+    }
+    let kept = rustix::fs::fstatfs(root.fd()).doing(|| "look at the root")?.f_flags as u64;
+    let kept = kept & (libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC);
+    sys::mount_flags(c"/", kept | libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY)
+        .doing(|| "make the root read-only")
+}

@@ -1,0 +1,126 @@
+//! Parting from the executable file (security R10). The text, data and read-only data of this
+//! process are moved to private memory and /proc/PID/exe is pointed at an empty, sealed memory
+//! file, so that nothing inside a container can open the host's binary, execute it as an
+//! interpreter, or share a page with it. Called once by the host side before it clones init or an
+//! exec'd process.
+
+use super::check;
+use linux_raw_sys::prctl::prctl_mm_map;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// One mapping of the executable.
+struct Segment {
+    start: usize,
+    length: usize,
+    protection: i32,
+}
+
+/// Moves the whole image to private memory and replaces the executable file of this process.
+pub fn part_from_executable() -> io::Result<()> {
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    for segment in image_segments(&maps) {
+        privatise(&segment)?;
+    }
+    replace_exe_file(&empty_sealed_file()?)
+}
+
+/// The file mappings that hold this function's own file, found by the inode that maps the text.
+fn image_segments(maps: &str) -> Vec<Segment> {
+    let here = part_from_executable as *const () as usize;
+    let parsed: Vec<(Segment, (&str, &str))> = maps.lines().filter_map(parse_mapping).collect();
+    let own =
+        parsed.iter().find(|(s, _)| (s.start..s.start + s.length).contains(&here)).map(|(_, file)| *file);
+    parsed.into_iter().filter(|(_, file)| Some(*file) == own).map(|(segment, _)| segment).collect()
+}
+
+/// `start-end perms offset dev inode path`: the range, and device and inode as the file's name.
+fn parse_mapping(line: &str) -> Option<(Segment, (&str, &str))> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let permissions = fields.next()?.as_bytes();
+    let (device, inode) = (fields.nth(1)?, fields.next()?);
+    let start = usize::from_str_radix(start, 16).ok()?;
+    let end = usize::from_str_radix(end, 16).ok()?;
+    let mut protection = libc::PROT_NONE;
+    for (flag, bit) in [(b'r', libc::PROT_READ), (b'w', libc::PROT_WRITE), (b'x', libc::PROT_EXEC)] {
+        if permissions.contains(&flag) {
+            protection |= bit;
+        }
+    }
+    (inode != "0").then_some((Segment { start, length: end - start, protection }, (device, inode)))
+}
+
+/// Copies one mapping into anonymous memory and moves the copy over it.
+fn privatise(segment: &Segment) -> io::Result<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a fresh anonymous mapping of the segment's length; the copy reads the mapped segment
+    // (all segments of an executable are readable); mremap replaces the segment in one step by
+    // identical bytes with identical protection, so running code and live data stay valid.
+    unsafe {
+        let copy = libc::mmap(std::ptr::null_mut(), segment.length, protection, flags, -1, 0);
+        if copy == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        std::ptr::copy_nonoverlapping(segment.start as *const u8, copy.cast(), segment.length);
+        check(libc::mprotect(copy, segment.length, segment.protection).into())?;
+        let moved = libc::mremap(
+            copy,
+            segment.length,
+            segment.length,
+            libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
+            segment.start as *mut libc::c_void,
+        );
+        if moved == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// An empty memory file that nobody can ever write to.
+fn empty_sealed_file() -> io::Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let file = rustix::fs::memfd_create("oxrun", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
+    Ok(file)
+}
+
+/// prctl(PR_SET_MM, PR_SET_MM_MAP) with everything as it is but the executable file. Needs
+/// CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the current user namespace.
+fn replace_exe_file(file: &OwnedFd) -> io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<u64> = stat
+        .rsplit_once(") ")
+        .map(|(_, rest)| rest.split(' ').map(|f| f.trim().parse().unwrap_or(0)).collect())
+        .unwrap_or_default();
+    // proc_pid_stat(5) numbers fields from 1; the first one after the name is number 3.
+    let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
+    // SAFETY: sbrk(0) only reads the current program break.
+    let brk = unsafe { libc::sbrk(0) } as u64;
+    let map = prctl_mm_map {
+        start_code: field(26),
+        end_code: field(27),
+        start_data: field(45),
+        end_data: field(46),
+        start_brk: field(47),
+        brk,
+        start_stack: field(28),
+        arg_start: field(48),
+        arg_end: field(49),
+        env_start: field(50),
+        env_end: field(51),
+        auxv: std::ptr::null_mut(),
+        auxv_size: 0,
+        exe_fd: file.as_raw_fd() as u32,
+    };
+    // SAFETY: the block describes this process as it is and outlives the call.
+    unsafe {
+        check(
+            libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP, &raw const map, size_of_val(&map), 0u64).into(),
+        )?
+    };
+    Ok(())
+}
