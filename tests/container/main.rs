@@ -12,10 +12,17 @@ mod console;
 mod host;
 
 mod bad_input;
+mod cgroups;
 mod create_failures;
+mod docker;
+mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod output;
 mod process;
+mod seccomp;
+mod security;
 mod signals;
+mod soak;
 mod terminal;
