@@ -14,8 +14,12 @@ mod seccomp;
 mod sys;
 
 use anyhow::{Result, bail};
-use cli::command::{Command, Global};
+use cli::command::{CgroupManager, Command, Global};
 use cli::{help, output};
+use container::create::{Settings, StartBy};
+use container::statedir::StateDir;
+use container::{create, delete, inspect, kill, run, start};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -31,14 +35,72 @@ fn main() -> ExitCode {
 fn invoke() -> Result<u8> {
     let invocation = cli::parse::parse(std::env::args_os().skip(1))?;
     log::open(&invocation.global.log_settings())?;
-    run(&invocation.global, invocation.command?)
+    dispatch(&invocation.global, invocation.command?)
 }
 
-fn run(_global: &Global, command: Command) -> Result<u8> {
+fn dispatch(global: &Global, command: Command) -> Result<u8> {
+    let root = state_root(global);
     match command {
         Command::Help(topic) => output::print(&help::help(topic))?,
         Command::Version => output::print(&help::version())?,
-        other => bail!("{other:?}"),
+        Command::Features => output::print(&cli::features::of_this_binary()?)?,
+        Command::Spec { bundle, rootless } => container::spec::write(bundle.as_deref(), rootless)?,
+        Command::Create(args) => {
+            create::check_preserved(args.preserve_fds)?;
+            let states = StateDir::open_or_create(&root)?;
+            create::create(&states, settings(global)?, &args, StartBy::Socket, true)?;
+        }
+        Command::Run(args) => {
+            create::check_preserved(args.create.preserve_fds)?;
+            return run::run(&StateDir::open_or_create(&root)?, settings(global)?, &args);
+        }
+        Command::Start { id } => start::start(&existing(&root, &id)?, &id)?,
+        Command::State { id } => {
+            output::print(&output::state(&inspect::state(&existing(&root, &id)?, &id)?)?)?;
+        }
+        Command::Kill { id, signal, all } => kill::kill(&existing(&root, &id)?, &id, signal.number(), all)?,
+        Command::Delete { id, force } => delete::delete(StateDir::open(&root)?.as_ref(), &id, force)?,
+        Command::List { format, quiet } => list(global, &root, format, quiet)?,
     }
     Ok(0)
+}
+
+/// Where the states are.
+fn state_root(global: &Global) -> PathBuf {
+    global.root.clone().unwrap_or_else(|| cli::root::default_root(global.rootless))
+}
+
+/// The state directory for a command on an existing container.
+fn existing(root: &std::path::Path, id: &str) -> Result<StateDir> {
+    container::statedir::check_id(id)?;
+    match StateDir::open(root)? {
+        Some(states) => Ok(states),
+        None => bail!(container::error::Error::NotFound { id: id.to_string() }),
+    }
+}
+
+fn settings(global: &Global) -> Result<Settings> {
+    let manager = match (global.cgroup_manager, global.systemd_cgroup) {
+        (Some(manager), _) => manager,
+        (None, true) => CgroupManager::Systemd,
+        (None, false) => CgroupManager::Cgroupfs,
+    };
+    if manager == CgroupManager::Systemd {
+        bail!(
+            "the systemd cgroup driver is not part of this version: leave --systemd-cgroup out, or use --cgroup-manager cgroupfs"
+        );
+    }
+    Ok(Settings { without_cgroups: manager == CgroupManager::Disabled })
+}
+
+/// Without a state directory there is no container; one that was named must be there.
+fn list(global: &Global, root: &std::path::Path, format: cli::command::Format, quiet: bool) -> Result<()> {
+    let views = match StateDir::open(root)? {
+        Some(states) => inspect::list(&states)?,
+        None if global.root.is_some() => {
+            bail!("list containers: state directory `{}` does not exist", root.display())
+        }
+        None => Vec::new(),
+    };
+    output::print(&output::list(views, format, quiet)?)
 }

@@ -30,6 +30,11 @@ impl Procfs {
         Ok(Procfs(fd))
     }
 
+    /// The descriptor of the root.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+
     /// Opens a file below the root, never through a link or another mount.
     pub fn file(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH
@@ -81,7 +86,8 @@ impl Procfs {
     /// names descriptor N for the calls that have no descriptor form.
     pub fn enter_own_fds(&self) -> Result<()> {
         let directory = format!("{}/fd", self.own_name()?);
-        let fd = self.file(&directory, OFlags::PATH | OFlags::DIRECTORY).doing(|| "open the own descriptors")?;
+        let fd =
+            self.file(&directory, OFlags::PATH | OFlags::DIRECTORY).doing(|| "open the own descriptors")?;
         rustix::process::fchdir(&fd).doing(|| "enter the own descriptors")
     }
 }

@@ -1,6 +1,42 @@
-//! The bundle: reading config.json and turning it into a `Plan`. Pure but for reading the file;
-//! called first by every command that makes a container or a process.
+//! The bundle: reading config.json and turning it into a `Plan`. Pure but for reading the file and
+//! `Host::probe`; called first by every command that makes a container or a process. `lower` is
+//! the way in; each of the other files lowers what it is named after.
 
+mod capabilities;
+pub mod default_spec;
+mod devices;
+mod file;
+mod hooks;
+pub mod host;
+pub mod id;
+mod id_maps;
 pub mod json;
+pub mod lists;
+mod lower;
+pub mod memory_policy;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod net_devices;
 pub mod plan;
+mod process;
+mod scheduler;
 pub mod spec;
+mod sysctl;
+
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod edges;
+#[cfg(test)]
+mod good_input;
+#[cfg(test)]
+mod oracle;
+
+pub use capabilities::names as capability_names;
+pub use file::read;
+pub use host::Host;
+pub use json::{Problems, parse};
+pub use lower::{Options, lower};
+pub use mount_options::option_names as mount_option_names;
+pub use process::lower as lower_process;

@@ -141,8 +141,27 @@ struct MountExtensions {
     idmap: Switch,
 }
 
-/// The output of `features`.
-pub fn features(lists: Lists) -> Result<String> {
+/// The output of `features` for this binary.
+pub fn of_this_binary() -> Result<String> {
+    let options = crate::bundle::mount_option_names();
+    features(Lists {
+        mount_options: options.iter().map(|o| &**o).collect(),
+        capabilities: crate::bundle::capability_names().to_vec(),
+        memory_modes: crate::bundle::memory_policy::MODES.iter().map(|(name, _)| *name).collect(),
+        memory_flags: crate::bundle::memory_policy::FLAGS.iter().map(|(name, _)| *name).collect(),
+        seccomp: Seccomp {
+            enabled: true,
+            actions: crate::seccomp::action_names(),
+            operators: crate::seccomp::operators(),
+            archs: crate::seccomp::architectures(),
+            known_flags: crate::seccomp::flags(),
+            supported_flags: crate::seccomp::flags(),
+        },
+    })
+}
+
+/// The features structure as JSON.
+fn features(lists: Lists) -> Result<String> {
     let features = Features {
         oci_version_min: OLDEST_SPEC,
         oci_version_max: SPEC_VERSION,

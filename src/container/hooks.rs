@@ -3,7 +3,7 @@
 //! the error (R16). Called by the host side for prestart, createRuntime, poststart and poststop, and
 //! by init for createContainer and startContainer.
 
-use crate::bundle::plan::Hook;
+use crate::bundle::plan::{Hook, Plan};
 use crate::sys::errno::{failed, text};
 use crate::sys::{signal, spawn};
 use anyhow::{Context, Result, bail};
@@ -53,11 +53,59 @@ pub fn run(hooks: &[Hook], kind: &str, setting: &Setting<'_>) -> Result<()> {
 }
 
 /// Runs all poststop hooks whatever happens; returns what failed, for the caller to warn about.
-pub fn run_poststop(hooks: &[Hook], setting: &Setting<'_>) -> Vec<anyhow::Error> {
+fn run_poststop(hooks: &[Hook], setting: &Setting<'_>) -> Vec<anyhow::Error> {
     let run = |(index, hook): (usize, &Hook)| {
         run_one(hook, setting).with_context(|| named("poststop", index, hook)).map_err(one_line).err()
     };
     hooks.iter().enumerate().filter_map(run).collect()
+}
+
+/// The state that hooks read on standard input (runtime.md, State).
+pub fn state_json(plan: &Plan, id: &str, status: &str, pid: i32) -> Result<Vec<u8>> {
+    let mut state = serde_json::json!({
+        "ociVersion": crate::cli::help::SPEC_VERSION,
+        "id": id,
+        "status": status,
+        "pid": pid,
+        "bundle": plan.bundle.to_string_lossy(),
+    });
+    if let (Some(members), false) = (state.as_object_mut(), plan.annotations.is_empty()) {
+        members.insert("annotations".into(), serde_json::to_value(&plan.annotations)?);
+    }
+    Ok(serde_json::to_vec(&state)?)
+}
+
+/// The setting of hooks in the runtime's namespaces.
+fn outside<'a>(plan: &'a Plan, state: &'a [u8]) -> Setting<'a> {
+    Setting { state, env: EnvWhenAbsent::Inherit, cwd: Some(&plan.bundle), stdout: None, stderr: None }
+}
+
+/// prestart and createRuntime hooks, when the namespaces and mounts are there.
+pub fn before_pivot(plan: &Plan, id: &str, pid: i32) -> Result<()> {
+    let state = state_json(plan, id, "creating", pid)?;
+    run(&plan.hooks.prestart, "prestart", &outside(plan, &state))?;
+    run(&plan.hooks.create_runtime, "createRuntime", &outside(plan, &state))
+}
+
+/// poststart hooks, when the program was executed.
+pub fn poststart(plan: &Plan, id: &str, pid: i32) -> Result<()> {
+    let state = state_json(plan, id, "running", pid)?;
+    run(&plan.hooks.poststart, "poststart", &outside(plan, &state))
+}
+
+/// poststop hooks, when the container is gone; what fails is only a warning.
+pub fn poststop(plan: &Plan, id: &str) {
+    if plan.hooks.poststop.is_empty() {
+        return;
+    }
+    match state_json(plan, id, "stopped", 0) {
+        Ok(state) => {
+            for error in run_poststop(&plan.hooks.poststop, &outside(plan, &state)) {
+                crate::warn!("{error:#}");
+            }
+        }
+        Err(error) => crate::warn!("poststop hooks of `{id}` cannot run: {error:#}"),
+    }
 }
 
 fn named(kind: &str, index: usize, hook: &Hook) -> String {

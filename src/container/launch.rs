@@ -1,7 +1,7 @@
 //! The clone, and the host side's part of the conversation with init (drawn in `init::sync`) up to
 //! the moment when init has only to be told to start. Called by `create` for `create` and `run`.
 
-use super::hooks::{self, EnvWhenAbsent, Setting};
+use super::hooks;
 use crate::bundle::plan::{MountSource, NamespaceKind, Plan};
 use crate::cgroup::Manager;
 use crate::error::Doing;
@@ -36,7 +36,7 @@ pub struct Launch<'a> {
     /// Descriptors from 3 up that the process keeps.
     pub preserve_fds: u32,
     /// The host's facts.
-    pub host: &'a crate::bundle::host::Host,
+    pub host: &'a crate::bundle::Host,
 }
 
 /// Init, ready to be started.
@@ -137,7 +137,7 @@ fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut L
             (Message::AskSource(index), _) => answer(launched, open_source(launch.plan, index, launched))?,
             (Message::AskIdMap(index), _) => answer(launched, id_map(launch.plan, index, procfs, launched))?,
             (Message::RootfsReady, _) => {
-                host_hooks(launch, launched.pid)?;
+                hooks::before_pivot(launch.plan, launch.id, launched.pid)?;
                 launched.channel.send(&Message::HooksDone)?;
             }
             (Message::Console, Some(master)) => deliver_console(launch, launched, master)?,
@@ -171,7 +171,9 @@ fn died(launch: &Launch, launched: &Launched, error: Option<anyhow::Error>) -> R
         bail!("container init was OOM-killed: linux.resources.memory.limit is too low");
     }
     match exit {
-        Exit::Signal(libc::SIGSYS) => bail!("container init was killed by the seccomp filter (bad system call)"),
+        Exit::Signal(libc::SIGSYS) => {
+            bail!("container init was killed by the seccomp filter (bad system call)")
+        }
         Exit::Signal(signal) => bail!("container init was killed by signal {signal} before it was ready"),
         Exit::Code(code) => match error {
             Some(error) => Err(error),
@@ -214,7 +216,8 @@ fn open_source(plan: &Plan, index: u32, launched: &Launched) -> Result<OwnedFd> 
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let cwd = rustix::fs::open(".", flags, Mode::empty()).doing(|| "keep the working directory")?;
     let home = OFlags::RDONLY | OFlags::CLOEXEC;
-    let home = rustix::fs::open("/proc/self/ns/mnt", home, Mode::empty()).doing(|| "keep the mount namespace")?;
+    let home =
+        rustix::fs::open("/proc/self/ns/mnt", home, Mode::empty()).doing(|| "keep the mount namespace")?;
     setns(&launched.pidfd, NamespaceKind::Mount.flag()).doing(|| "enter the container's mount namespace")?;
     let tree = clone_tree(path, *recursive, *symlink != crate::bundle::plan::SymlinkSource::Follow)
         .doing(|| format!("clone `{}`", path.display()));
@@ -247,7 +250,8 @@ fn id_map(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Resu
                 gid_map: map.gid_map.clone(),
                 ..Default::default()
             };
-            let opened = namespaces::write_id_maps(procfs, pid, &maps, true).and_then(|()| user_namespace_of(pid));
+            let opened =
+                namespaces::write_id_maps(procfs, pid, &maps, true).and_then(|()| user_namespace_of(pid));
             drop(ours);
             sys::wait_pidfd(&pidfd).doing(|| "wait for the owner of the id map")?;
             opened
@@ -257,27 +261,14 @@ fn id_map(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Resu
 
 fn user_namespace_of(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/ns/user");
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(|| "open the user namespace")
-}
-
-/// prestart and createRuntime hooks.
-fn host_hooks(launch: &Launch, pid: i32) -> Result<()> {
-    let state = hooks::state_json(launch.plan, launch.id, "creating", pid)?;
-    let setting = Setting {
-        state: &state,
-        env: EnvWhenAbsent::Inherit,
-        cwd: Some(&launch.plan.bundle),
-        stdout: None,
-        stderr: None,
-    };
-    hooks::run(&launch.plan.hooks.prestart, "prestart", &setting)?;
-    hooks::run(&launch.plan.hooks.create_runtime, "createRuntime", &setting)
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .doing(|| "open the user namespace")
 }
 
 /// Hands the terminal to its receiver, or keeps it for `run` in the foreground.
 fn deliver_console(launch: &Launch, launched: &mut Launched, master: OwnedFd) -> Result<()> {
     match &launch.console {
-        Some(socket) => super::terminal::send_master(socket, &master),
+        Some(socket) => super::terminal::send_fd("--console-socket", socket, master.as_fd(), "/dev/ptmx"),
         None => {
             launched.master = Some(master);
             Ok(())

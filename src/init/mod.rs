@@ -20,8 +20,11 @@ use crate::sys::{process as sys, signal};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use sync::{Channel, Message};
+
+/// More descriptors than a process can have (fs.nr_open's ceiling).
+const MAX_FDS: u32 = 1 << 20;
 
 /// What init needs beside the plan; made by the host side, inherited through the clone.
 #[derive(Debug)]
@@ -67,30 +70,64 @@ pub fn run(job: Job) -> ! {
 
 /// From the clone to the exec. `reporter` becomes the connection of `start` once there is one.
 fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
+    let ready = prepare(job)?;
+    job.channel.send(&Message::Ready)?;
+    // Nothing that is still alive here owns a descriptor, but the job, which is never dropped.
+    close_for_waiting(job)?;
+    wait_for_start(job, reporter)?;
+    match (&job.plan.process, ready) {
+        (Some(process), Some(ready)) => execute(job, process, ready),
+        _ => nothing_to_execute(job, reporter),
+    }
+}
+
+/// Everything that can fail, so that `create` fails and not `start`.
+fn prepare(job: &Job) -> Result<Option<Ready>> {
+    close_inherited(job)?;
     job.channel.expect(&Message::Begin)?;
     enter_cgroups(job)?;
+    identity::all_cpus()?;
     enter_namespaces(job)?;
     // Files and directories that the runtime makes have the modes that it says.
     let umask = rustix::process::umask(Mode::empty());
     set_names(job.plan)?;
     // The host's null device is opened while the host's files can be seen (security R6).
-    let null = (!job.plan.masked_paths.is_empty()).then(hide::host_null).transpose()?;
+    let null = (!job.plan.masked_paths.is_empty()).then(|| hide::host_null(job.features)).transpose()?;
     let root = build_root(job)?;
     // A session of its own, so that no terminal of the caller can be reached (TIOCSTI).
     rustix::process::setsid().doing(|| "start a new session")?;
     let Some(process) = &job.plan.process else {
-        seal_root(job, &root, null.as_ref())?;
-        return wait_without_process(job, reporter);
+        return seal_root(job, &root, null.as_ref()).map(|()| None);
     };
     // Before masks: /dev/pts is then as the mounts left it (CVE-2025-52565).
     take_terminal(job, &root, process)?;
     write_sysctls(job)?;
     seal_root(job, &root, null.as_ref())?;
     rustix::process::umask(umask);
-    let ready = become_process(job, process, &root)?;
-    job.channel.send(&Message::Ready)?;
-    wait_for_start(job, reporter)?;
-    execute(job, process, ready)
+    become_process(job, process, &root).map(Some)
+}
+
+/// What the host side had open for itself (the state directory, sockets) is not for init; the
+/// caller's descriptors that the process keeps are.
+fn close_inherited(job: &Job) -> Result<()> {
+    let mut keep: Vec<u32> = [job.channel.fd(), job.procfs.fd()]
+        .into_iter()
+        .chain(&job.start)
+        .chain(&job.cgroup_tasks)
+        .chain(job.joined.iter().map(|j| &j.fd))
+        .map(|fd| fd.as_raw_fd() as u32)
+        .collect();
+    keep.extend(3..job.preserve_fds.saturating_add(3).min(MAX_FDS));
+    sys::close_all_but(&mut keep).doing(|| "close inherited descriptors")
+}
+
+/// While init waits, a process in its pid namespace may look at it: it holds nothing of the host but
+/// what it waits on.
+fn close_for_waiting(job: &Job) -> Result<()> {
+    let waits_on = job.start.as_ref().unwrap_or(job.channel.fd());
+    let mut keep = vec![waits_on.as_raw_fd() as u32];
+    keep.extend(3..job.preserve_fds.saturating_add(3).min(MAX_FDS));
+    sys::close_all_but(&mut keep).doing(|| "close descriptors")
 }
 
 /// v1: writing 0 moves the writer, and `tasks` takes no global lock. First, so that all memory from
@@ -134,8 +171,10 @@ fn become_root_inside(job: &Job) -> Result<()> {
     if job.privileged {
         rustix::thread::set_thread_groups(&[]).doing(|| "drop the host's groups")?;
     }
-    rustix::thread::set_thread_res_gid(gid, gid, gid).doing(|| "become root of the user namespace (map gid 0)")?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).doing(|| "become root of the user namespace (map uid 0)")?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .doing(|| "become root of the user namespace (map gid 0)")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .doing(|| "become root of the user namespace (map uid 0)")?;
     // The change of ids made the process dumpable or not by sysctl; it must not be (security R9).
     sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
     Ok(())
@@ -177,8 +216,7 @@ fn join_keyring(id: &str) -> Result<()> {
 /// host's files can still be seen; then the new root is entered.
 fn build_root(job: &Job) -> Result<Root> {
     let mut ask = |question| ask_host(job, question);
-    let mut builder =
-        Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)?;
+    let mut builder = Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)?;
     builder.build()?;
     wait_for_host_hooks(job)?;
     run_hooks(job, "createContainer", "creating", EnvWhenAbsent::Given(&[]))?;
@@ -251,7 +289,7 @@ fn take_terminal(job: &Job, root: &Root, process: &Process) -> Result<()> {
 /// Masks, read-only paths and the read-only root: last, as they hinder what comes before.
 fn seal_root(job: &Job, root: &Root, null: Option<&OwnedFd>) -> Result<()> {
     hide::make_readonly(root, &job.plan.readonly_paths, job.features)?;
-    hide::mask(root, &job.plan.masked_paths, null)?;
+    hide::mask(root, &job.plan.masked_paths, null, job.features)?;
     if job.plan.root_readonly {
         rootfs::make_readonly(root, job.features)?;
     }
@@ -365,7 +403,8 @@ fn load_notifying_filter(job: &Job, capabilities: &Capabilities) -> Result<bool>
     };
     identity::hold_until_filter(capabilities)?;
     let flags = filter.flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    let listener = sys::seccomp(&filter.program, flags).doing(|| "load the seccomp filter (linux.seccomp)")?;
+    let listener =
+        sys::seccomp(&filter.program, flags).doing(|| "load the seccomp filter (linux.seccomp)")?;
     let listener = listener.context("the kernel gave no seccomp listener")?;
     job.channel.send_with(&Message::SeccompListener, Some(listener.as_fd()))?;
     job.channel.expect(&Message::ListenerSent)?;
@@ -388,17 +427,17 @@ fn wait_for_start(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     connection.expect(&Message::Start)
 }
 
-/// A container without a process can be created and deleted, never started.
-fn wait_without_process(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
-    job.channel.send(&Message::Ready)?;
-    wait_for_start(job, reporter)?;
-    bail!("cannot start a container without process: add `process` to config.json")
+/// A container without a process can be created. `start` has nothing to execute then: the container
+/// ends at once, and `start` says so.
+fn nothing_to_execute(job: &Job, reporter: &Option<Channel>) -> Result<()> {
+    reporter.as_ref().unwrap_or(&job.channel).send(&Message::NothingToRun)?;
+    sys::exit_now(0)
 }
 
 /// The last steps: filter, capabilities, hooks under both, and the program. After the filter only
 /// capset(2), execve(2) and, with ambient capabilities, prctl(2) are called.
 fn execute(job: &Job, process: &Process, ready: Ready) -> Result<()> {
-    sys::cloexec_from(3 + job.preserve_fds).doing(|| "mark descriptors to be closed")?;
+    sys::cloexec_from(job.preserve_fds.saturating_add(3)).doing(|| "mark descriptors to be closed")?;
     signal::reset_for_exec().doing(|| "reset signals")?;
     if let Some(filter) = job.plan.seccomp.as_ref().filter(|_| !ready.filtered) {
         sys::seccomp(&filter.program, filter.flags).doing(|| "load the seccomp filter (linux.seccomp)")?;

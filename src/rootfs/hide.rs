@@ -13,8 +13,9 @@ use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use std::os::fd::OwnedFd;
 
-/// The host's /dev/null, opened before the root was entered and checked to be it.
-pub fn host_null() -> Result<OwnedFd> {
+/// The host's /dev/null, opened before the root was entered and checked to be it; on a read-only
+/// mount, so that nobody inside can change the mode or owner of the host's node.
+pub fn host_null(features: MountFeatures) -> Result<OwnedFd> {
     let null = super::path::open_host(std::path::Path::new("/dev/null"), OFlags::PATH | OFlags::NOFOLLOW)
         .doing(|| "open /dev/null of the host")?;
     let stat = stat(&null).doing(|| "check /dev/null of the host")?;
@@ -22,20 +23,38 @@ pub fn host_null() -> Result<OwnedFd> {
     if !is_device || stat.st_rdev != rustix::fs::makedev(1, 3) {
         bail!("/dev/null of the host is not the null device: make it anew with mknod");
     }
-    clone_fd(&null, false).doing(|| "clone /dev/null of the host")
+    let tree = clone_fd(&null, false).doing(|| "clone /dev/null of the host")?;
+    if features.mount_setattr {
+        sys::mount_setattr(&tree, PROTECTED).doing(|| "make the mask read-only")?;
+    }
+    Ok(tree)
 }
 
+/// What a mask is mounted as.
+const PROTECTED: Change = Change {
+    set: (sys::MOUNT_ATTR_RDONLY | sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC) as u64,
+    clear: 0,
+    propagation: 0,
+    recursive: false,
+};
+
 /// Hides `paths`; those that are missing need no hiding.
-pub fn mask(root: &Root, paths: &[String], null: Option<&OwnedFd>) -> Result<()> {
+pub fn mask(root: &Root, paths: &[String], null: Option<&OwnedFd>, features: MountFeatures) -> Result<()> {
     let mut empty: Option<OwnedFd> = None;
     for (index, path) in paths.iter().enumerate() {
-        let masked = mask_one(root, path, null, &mut empty);
+        let masked = mask_one(root, path, null, &mut empty, features);
         masked.with_context(|| format!("mask `{path}` (linux.maskedPaths[{index}])"))?;
     }
     Ok(())
 }
 
-fn mask_one(root: &Root, path: &str, null: Option<&OwnedFd>, empty: &mut Option<OwnedFd>) -> Result<()> {
+fn mask_one(
+    root: &Root,
+    path: &str,
+    null: Option<&OwnedFd>,
+    empty: &mut Option<OwnedFd>,
+    features: MountFeatures,
+) -> Result<()> {
     let Some(target) = existing(root, path)? else { return Ok(()) };
     let cover = if is_directory(&target).doing(|| "look at the path")? {
         match empty {
@@ -46,12 +65,23 @@ fn mask_one(root: &Root, path: &str, null: Option<&OwnedFd>, empty: &mut Option<
         let null = null.context("no null device was opened")?;
         clone_fd(null, false).doing(|| "clone the null device")?
     };
-    move_onto(&cover, &target).doing(|| "cover it")
+    move_onto(&cover, &target).doing(|| "cover it")?;
+    if features.mount_setattr { Ok(()) } else { protect_attached(&cover) }
+}
+
+/// Linux 5.10 and 5.11 can set a mount's flags only once it is attached, and by a path: that of the
+/// working directory does not do for a file, but its descriptor in the own /proc does.
+fn protect_attached(mask: &OwnedFd) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    let path = std::ffi::CString::new(format!("/proc/self/fd/{}", mask.as_raw_fd()))?;
+    let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NOEXEC | libc::MS_REMOUNT | libc::MS_BIND;
+    sys::mount_flags(&path, flags).doing(|| "make the mask read-only")
 }
 
 /// The first masked directory gets the tmpfs itself, the others clones of it.
 fn cover_first(empty: &mut Option<OwnedFd>, target: &OwnedFd) -> Result<()> {
-    let data = [("size".to_string(), Some("0k".to_string())), ("nr_inodes".to_string(), Some("1".to_string()))];
+    let data =
+        [("size".to_string(), Some("0k".to_string())), ("nr_inodes".to_string(), Some("1".to_string()))];
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV

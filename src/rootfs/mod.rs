@@ -65,6 +65,8 @@ pub struct Builder<'a> {
     pub in_user_namespace: bool,
     /// The root: the attached mount of the root filesystem.
     pub root: Root,
+    /// Mounts that become read-only when all targets below them were made.
+    readonly_later: Vec<OwnedFd>,
     ask_host: &'a mut AskHost<'a>,
 }
 
@@ -81,13 +83,24 @@ impl<'a> Builder<'a> {
         let in_user_namespace = plan.namespaces.has(NamespaceKind::User);
         let propagation = match plan.root_propagation {
             0 => libc::MS_SLAVE | libc::MS_REC,
+            // An unbindable root could not be cloned; it becomes so when it was entered.
+            given if given & libc::MS_UNBINDABLE != 0 => libc::MS_PRIVATE | libc::MS_REC,
             given => given,
         };
         if plan.namespaces.has(NamespaceKind::Mount) {
             sys::mount_flags(c"/", propagation).doing(|| "set the propagation of the mount namespace")?;
         }
         let tree = attach_over_itself(plan)?;
-        Ok(Builder { plan, host, procfs, cgroups, in_user_namespace, root: Root::new(tree), ask_host })
+        Ok(Builder {
+            plan,
+            host,
+            procfs,
+            cgroups,
+            in_user_namespace,
+            root: Root::new(tree),
+            readonly_later: Vec::new(),
+            ask_host,
+        })
     }
 
     /// Mounts, devices and links, in the order of the specification.
@@ -97,6 +110,10 @@ impl<'a> Builder<'a> {
         }
         if self.makes_devices() {
             device::create_all(self)?;
+        }
+        let readonly = Change { set: u64::from(sys::MOUNT_ATTR_RDONLY), ..Change::default() };
+        for mount in std::mem::take(&mut self.readonly_later) {
+            self.set_attributes(&mount, readonly)?;
         }
         Ok(())
     }
@@ -181,12 +198,4 @@ pub fn make_readonly(root: &Root, features: MountFeatures) -> Result<()> {
     let kept = kept & (libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC);
     sys::mount_flags(c"/", kept | libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY)
         .doing(|| "make the root read-only")
-}
-
-/// Sets the propagation of the entered root as `linux.rootfsPropagation` says.
-pub fn set_root_propagation(plan: &Plan) -> Result<()> {
-    match plan.root_propagation {
-        0 => Ok(()),
-        flags => sys::mount_flags(c"/", flags).doing(|| "set the propagation of the root"),
-    }
 }

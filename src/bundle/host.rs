@@ -1,0 +1,60 @@
+//! What the lowering must know of the machine: a handful of facts, probed once per command.
+
+use anyhow::Context;
+
+/// Facts about the machine and the caller.
+#[derive(Debug, Clone, Copy)]
+pub struct Host {
+    /// Effective user id of the runtime.
+    pub euid: u32,
+    /// Whether the runtime itself is in a user namespace other than the initial one.
+    pub in_user_namespace: bool,
+    /// Whether /sys/fs/cgroup is the unified hierarchy.
+    pub cgroup_v2: bool,
+    /// The highest capability number of the kernel.
+    pub last_capability: u32,
+}
+
+/// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+
+impl Host {
+    /// Looks at the machine.
+    pub fn probe() -> anyhow::Result<Host> {
+        let last = read("/proc/sys/kernel/cap_last_cap")?;
+        Ok(Host {
+            euid: rustix::process::geteuid().as_raw(),
+            in_user_namespace: !is_initial_map(&read("/proc/self/uid_map")?),
+            cgroup_v2: rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|s| s.f_type as u64 == CGROUP2_MAGIC),
+            last_capability: last.trim().parse().context("read `/proc/sys/kernel/cap_last_cap`")?,
+        })
+    }
+}
+
+fn read(path: &str) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("read `{path}`: /proc must be mounted"))
+}
+
+/// The initial user namespace maps every id to itself (user_namespaces(7)).
+fn is_initial_map(uid_map: &str) -> bool {
+    uid_map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_the_initial_map() {
+        assert!(is_initial_map("         0          0 4294967295\n"));
+        assert!(!is_initial_map("         0       1000          1\n"));
+        assert!(!is_initial_map("0 0 4294967295\n1 1 1\n"));
+        assert!(!is_initial_map(""));
+    }
+
+    #[test]
+    fn probes_this_machine() {
+        let host = Host::probe().unwrap();
+        assert!((30..64).contains(&host.last_capability), "{host:?}");
+    }
+}

@@ -1,0 +1,248 @@
+//! `create`, and the first half of `run`: the bundle becomes a plan, the id is reserved, the cgroup
+//! made and limited, init launched, and the state written. A step that fails undoes all before it
+//! (spec: runtime.md, Errors).
+
+use super::delete;
+use super::error::Error;
+use super::hooks;
+use super::identity::Identity;
+use super::launch::{Launch, Launched, launch};
+use super::pidfile::PidFile;
+use super::statedir::{Entry, Phase, State, StateDir};
+use super::terminal;
+use crate::bundle::Host;
+use crate::bundle::plan::{NamespaceKind, Plan};
+use crate::bundle::{self, Options};
+use crate::cgroup::{self, Manager};
+use crate::cli::command::Create;
+use anyhow::{Context, Result, bail};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// Sees that the descriptors which the process is to keep were handed over. Descriptors of this
+/// program are close-on-exec, those of the caller are not.
+pub fn check_preserved(count: u32) -> Result<()> {
+    for number in 3..count.saturating_add(3) {
+        if !crate::sys::process::is_inherited(number as i32) {
+            bail!(
+                "--preserve-fds {count}: descriptor {number} is not open; pass {count} descriptors from 3 on"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// How init will be told to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartBy {
+    /// By `start`, through start.sock.
+    Socket,
+    /// By this process, through the channel.
+    Channel,
+}
+
+/// What the whole invocation shares.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Go without cgroups (`--cgroup-manager disabled`).
+    pub without_cgroups: bool,
+}
+
+/// A created container, still in the hands of its creator.
+#[derive(Debug)]
+pub struct Created {
+    /// Its directory, unlocked.
+    pub entry: Entry,
+    /// What was written there.
+    pub state: State,
+    /// Init.
+    pub launched: Launched,
+    /// The plan it was made from.
+    pub plan: Plan,
+}
+
+/// Makes a container whose init waits to be started.
+pub fn create(
+    states: &StateDir,
+    settings: Settings,
+    args: &Create,
+    start: StartBy,
+    detached: bool,
+) -> Result<Created> {
+    super::statedir::check_id(&args.id)?;
+    let host = Host::probe()?;
+    let (config, plan) = read_plan(args, &host)?;
+    for warning in &plan.warnings {
+        crate::warn!("{warning}");
+    }
+    let sockets = Sockets::connect(args, &plan, detached)?;
+    let pid_file = args.pid_file.as_deref().map(PidFile::prepare).transpose()?;
+    let mut cgroup = match settings.without_cgroups {
+        true => Manager::None,
+        false => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, &args.id)?,
+    };
+    let creating = creating_state(&args.id, &plan, &cgroup)?;
+    let entry = reserve(states, &creating, &config)?;
+    let making = Making { args, plan: &plan, host: &host, start };
+    match make(&making, &entry, &mut cgroup, sockets, pid_file, creating) {
+        Ok((state, launched)) => Ok(Created { entry, state, launched, plan }),
+        Err(error) => {
+            undo(entry, &mut cgroup, &plan);
+            Err(error)
+        }
+    }
+}
+
+/// Reads and lowers config.json.
+fn read_plan(args: &Create, host: &Host) -> Result<(Vec<u8>, Plan)> {
+    let directory = args.bundle.as_deref().unwrap_or(Path::new("."));
+    let bundle = bundle::read(directory, args.config.as_deref())?;
+    let options = Options { bundle: bundle.path, no_pivot: args.no_pivot };
+    let plan = bundle::lower(&bundle.spec, &options, host)
+        .map_err(|problems| anyhow::anyhow!("config.json: {problems}"))?;
+    Ok((bundle.text, plan))
+}
+
+/// Receivers of the terminal and of the pidfd, connected before anything is made.
+#[derive(Debug, Default)]
+struct Sockets {
+    console: Option<OwnedFd>,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Sockets {
+    fn connect(args: &Create, plan: &Plan, detached: bool) -> Result<Sockets> {
+        let terminal = plan.process.as_ref().is_some_and(|p| p.terminal);
+        match (&args.console_socket, terminal) {
+            (None, true) if detached => {
+                bail!(
+                    "cannot allocate a terminal for a detached container: use --console-socket, or set process.terminal to false"
+                )
+            }
+            (Some(_), false) => {
+                bail!(
+                    "--console-socket is given, but process.terminal is false: set it to true or leave the option out"
+                )
+            }
+            (Some(_), true) if !detached => {
+                bail!("--console-socket cannot be used in the foreground: add --detach")
+            }
+            _ => {}
+        }
+        let connect = |flag, path: &Option<_>| {
+            path.as_ref().map(|path: &std::path::PathBuf| terminal::connect_socket(flag, path)).transpose()
+        };
+        Ok(Sockets {
+            console: connect("--console-socket", &args.console_socket)?,
+            pidfd: connect("--pidfd-socket", &args.pidfd_socket)?,
+        })
+    }
+}
+
+fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
+    Ok(State {
+        version: State::VERSION,
+        oci_version: plan.oci_version.clone(),
+        id: id.to_string(),
+        phase: Phase::Creating,
+        creator: Identity::own()?,
+        init: None,
+        bundle: plan.bundle.clone(),
+        rootfs: plan.rootfs.clone(),
+        created: crate::log::rfc3339(SystemTime::now()),
+        owner: rustix::process::getuid().as_raw(),
+        cgroup: location_of(cgroup)?,
+        own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
+        own_mount_namespace: plan.namespaces.has(NamespaceKind::Mount),
+        terminal: plan.process.as_ref().is_some_and(|p| p.terminal),
+        poststart: !plan.hooks.poststart.is_empty(),
+        poststop: !plan.hooks.poststop.is_empty(),
+        annotations: plan.annotations.clone(),
+    })
+}
+
+fn location_of(cgroup: &Manager) -> Result<serde_json::Value> {
+    serde_json::to_value(cgroup.location()).context("write the cgroup's place")
+}
+
+/// Takes the id; what a killed `create` left of it is cleaned up first.
+fn reserve(states: &StateDir, creating: &State, config: &[u8]) -> Result<Entry> {
+    match states.reserve(creating, config) {
+        Err(error) if Error::is_debris(&error) => {
+            delete::remove_debris(states, &creating.id)?;
+            states.reserve(creating, config)
+        }
+        other => other,
+    }
+}
+
+/// What the steps of making share.
+struct Making<'a> {
+    args: &'a Create,
+    plan: &'a Plan,
+    host: &'a Host,
+    start: StartBy,
+}
+
+fn make(
+    making: &Making,
+    entry: &Entry,
+    cgroup: &mut Manager,
+    sockets: Sockets,
+    pid_file: Option<PidFile>,
+    mut state: State,
+) -> Result<(State, Launched)> {
+    cgroup.create()?;
+    cgroup.apply(&making.plan.cgroup.resources, &making.plan.cgroup.devices)?;
+    let start = (making.start == StartBy::Socket).then(|| entry.bind_start_socket()).transpose()?;
+    let launched = launch(Launch {
+        id: &making.args.id,
+        plan: making.plan,
+        cgroup,
+        start,
+        console: sockets.console,
+        new_keyring: !making.args.no_new_keyring,
+        preserve_fds: making.args.preserve_fds,
+        host: making.host,
+    })?;
+    let finish = || -> Result<State> {
+        let pid = rustix::process::Pid::from_raw(launched.pid).context("init has no pid")?;
+        state.phase = Phase::Created;
+        // With the parents that had to be made, which go with the container.
+        state.cgroup = location_of(cgroup)?;
+        state.init = Some(Identity::of(pid)?);
+        if let Some(socket) = &sockets.pidfd {
+            terminal::send_fd("--pidfd-socket", socket, launched.pidfd.as_fd(), "pidfd")?;
+        }
+        entry.write_state(&state)?;
+        if let Some(file) = pid_file {
+            file.write(launched.pid)?;
+        }
+        entry.unlock()?;
+        Ok(state)
+    };
+    match finish() {
+        Ok(state) => Ok((state, launched)),
+        Err(error) => {
+            launched.kill();
+            Err(error)
+        }
+    }
+}
+
+/// Leaves nothing of a container that could not be made; init is gone already.
+fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan) {
+    let id = entry.id().to_string();
+    let warn = |what: &str, result: Result<()>| {
+        if let Err(error) = result {
+            crate::warn!("clean up after the failed create of `{id}`: {what}: {error:#}");
+        }
+    };
+    if !plan.namespaces.has(NamespaceKind::Mount) {
+        warn("unmount", delete::unmount_host_root(&plan.rootfs));
+    }
+    warn("remove the cgroup", cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()).map(drop));
+    warn("remove the state", entry.remove());
+    hooks::poststop(plan, &id);
+}

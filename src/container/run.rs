@@ -1,0 +1,56 @@
+//! `run`: create and start in one process, then either leave the container alone (`--detach`) or wait
+//! for it in the foreground and remove it.
+
+use super::create::{Created, Settings, StartBy, create};
+use super::foreground::{self, Console};
+use super::statedir::{Lock, StateDir};
+use super::terminal::HostTerminal;
+use super::{delete, start};
+use crate::cli::command::Run;
+use crate::error::Doing;
+use crate::sys::signal;
+use anyhow::{Context, Result};
+use std::os::fd::AsFd;
+
+/// Runs a container; the answer is the exit status of its process, 0 when detached.
+pub fn run(states: &StateDir, settings: Settings, args: &Run) -> Result<u8> {
+    if !args.detach {
+        // Blocked before the process exists, so that none is lost.
+        signal::block_all().doing(|| "block signals")?;
+        if !args.create.no_subreaper {
+            foreground::become_subreaper()?;
+        }
+    }
+    let mut created = create(states, settings, &args.create, StartBy::Channel, args.detach)?;
+    if let Err(error) = start::start_created(&created) {
+        created.launched.kill();
+        remove(created)?;
+        return Err(error);
+    }
+    if args.detach {
+        return Ok(0);
+    }
+    let status = wait(&mut created);
+    if !args.keep {
+        remove(created)?;
+    }
+    Ok(status? as u8)
+}
+
+fn wait(created: &mut Created) -> Result<i32> {
+    let (input, output, errors) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let console = created.launched.master.take().map(|master| Console {
+        master,
+        input: input.as_fd(),
+        output: output.as_fd(),
+        host: HostTerminal::find(&[input.as_fd(), output.as_fd(), errors.as_fd()]),
+    });
+    let pid = rustix::process::Pid::from_raw(created.launched.pid).context("the container has no pid")?;
+    foreground::supervise(&created.launched.pidfd, pid, console)
+}
+
+fn remove(created: Created) -> Result<()> {
+    created.entry.lock(Lock::Exclusive)?;
+    let state = created.entry.state()?;
+    delete::remove(created.entry, &state)
+}

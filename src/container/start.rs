@@ -1,0 +1,66 @@
+//! `start`: tells a waiting init to execute its program and learns how that went; then poststart
+//! hooks. Also the second half of `run`.
+
+use super::create::Created;
+use super::delete;
+use super::error::Error;
+use super::hooks;
+use super::statedir::{Entry, Lock, StateDir, Status};
+use crate::init::sync::{Channel, Message};
+use anyhow::{Result, anyhow, bail};
+
+/// Starts a created container by its id.
+pub fn start(states: &StateDir, id: &str) -> Result<()> {
+    let entry = states.open_entry(id)?;
+    entry.lock(Lock::Exclusive)?;
+    let state = entry.state()?;
+    match entry.status(&state)?.0 {
+        Status::Created => {}
+        Status::Running | Status::Paused => {
+            bail!(Error::WrongState("cannot start an already running container".into()))
+        }
+        Status::Stopped => bail!(Error::WrongState("cannot start a container that has stopped".into())),
+        Status::Creating => bail!(Error::WrongState("cannot start a container that is being created".into())),
+    }
+    let channel = Channel::new(entry.connect_start_socket()?);
+    // From here on the container counts as started, also when this process is killed: init ends
+    // when the connection ends without a word.
+    entry.unlink_start_socket()?;
+    tell(&channel)?;
+    if !state.poststart {
+        return Ok(());
+    }
+    let plan = super::plan_of(&entry, &state)?;
+    let pid = state.init.as_ref().map_or(0, |init| init.pid);
+    poststart(&entry, hooks::poststart(&plan, id, pid))
+}
+
+/// Starts a container that this process has just created.
+pub fn start_created(created: &Created) -> Result<()> {
+    tell(&created.launched.channel)?;
+    let id = created.entry.id();
+    poststart(&created.entry, hooks::poststart(&created.plan, id, created.launched.pid))
+}
+
+/// Says Start; end of file means that the program runs.
+fn tell(channel: &Channel) -> Result<()> {
+    channel.send(&Message::Start)?;
+    match channel.receive()? {
+        None => Ok(()),
+        // The specification wants an error, its validation suite success: callers get both.
+        Some((Message::NothingToRun, _)) => {
+            crate::error!("the container has no process: nothing was executed; add `process` to config.json");
+            Ok(())
+        }
+        Some((Message::Failed(_, text), _)) => Err(anyhow!(text)),
+        Some((other, _)) => bail!("init said {other:?}, which was not expected"),
+    }
+}
+
+/// A failing poststart hook stops the container (spec 1.3, Lifecycle).
+fn poststart(entry: &Entry, result: Result<()>) -> Result<()> {
+    if result.is_err() {
+        entry.state().and_then(|state| delete::end_processes(entry, &state))?;
+    }
+    result
+}

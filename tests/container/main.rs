@@ -1,0 +1,28 @@
+//! Behavioural tests: the built binary against the real kernel, a file per area. They need root.
+//! `RUNTIME=/path/to/another cargo test` runs them against another runtime; what only oxrun
+//! promises is then left out, with the reason printed.
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::disallowed_methods)]
+
+#[macro_use]
+mod harness;
+mod config;
+mod console;
+mod host;
+
+mod bad_input;
+mod cgroups;
+mod create_failures;
+mod docker;
+mod hooks;
+mod lifecycle;
+mod mounts;
+mod namespaces;
+mod output;
+mod process;
+mod seccomp;
+mod security;
+mod signals;
+mod soak;
+mod terminal;
