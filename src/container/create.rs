@@ -200,6 +200,9 @@ fn make(
 ) -> Result<(State, Launched)> {
     crate::debug!("made the cgroup of `{}`", making.args.id);
     cgroup.apply(&making.plan.cgroup.resources, &making.plan.cgroup.devices)?;
+    if let Some(uid) = making.plan.cgroup.delegate {
+        cgroup.delegate(uid)?;
+    }
     let start = (making.start == StartBy::Socket).then(|| entry.bind_start_socket()).transpose()?;
     let launched = launch(Launch {
         id: &making.args.id,
