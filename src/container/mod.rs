@@ -14,6 +14,7 @@ mod pidfile;
 pub mod run;
 pub mod spec;
 pub mod start;
+pub mod state;
 pub mod statedir;
 pub mod terminal;
 

@@ -128,12 +128,18 @@ fn pids_limit_is_enforced() {
 fn block_io_weight() {
     let t = created(json!({}));
     let files = ["blkio.bfq.weight", "blkio.weight", "io.bfq.weight", "io.weight"];
-    let Some(file) = files.iter().find(|f| directory(&t, if host::is_cgroup_v2() { "io" } else { "blkio" }).join(f).exists()) else {
+    let Some(file) = files
+        .iter()
+        .find(|f| directory(&t, if host::is_cgroup_v2() { "io" } else { "blkio" }).join(f).exists())
+    else {
         skip!("this kernel has no weights of block devices");
     };
     drop(t);
     let t = created(json!({"blockIO": {"weight": 300}}));
-    assert!(value(&t, if host::is_cgroup_v2() { "io" } else { "blkio" }, file, file).contains("300") || *file == "io.weight");
+    assert!(
+        value(&t, if host::is_cgroup_v2() { "io" } else { "blkio" }, file, file).contains("300")
+            || *file == "io.weight"
+    );
 }
 
 #[test]
@@ -145,7 +151,9 @@ fn block_io_throttle() {
     if !host::has_controller(controller) {
         skip!("no {controller} controller on this host");
     }
-    let t = created(json!({"blockIO": {"throttleReadBpsDevice": [{"major": major, "minor": minor, "rate": 1048576}]}}));
+    let t = created(
+        json!({"blockIO": {"throttleReadBpsDevice": [{"major": major, "minor": minor, "rate": 1048576}]}}),
+    );
     let text = value(&t, controller, "blkio.throttle.read_bps_device", "io.max");
     assert!(text.contains(&format!("{major}:{minor}")) && text.contains("1048576"), "{text}");
 }
@@ -171,7 +179,13 @@ fn devices_are_denied_unless_allowed() {
     let mut t = Sandbox::new();
     config::set_capabilities(&mut t.config, &["CAP_MKNOD", "CAP_DAC_OVERRIDE"]);
     // No driver is behind 1:200: an open that the control group allows ends with ENXIO.
-    let words = ["mknod /dev/odd c 1 200", "open /dev/odd r", "mknod /dev/zero2 c 1 5", "open /dev/zero2 r", "open /dev/null rw"];
+    let words = [
+        "mknod /dev/odd c 1 200",
+        "open /dev/odd r",
+        "mknod /dev/zero2 c 1 5",
+        "open /dev/zero2 r",
+        "open /dev/null rw",
+    ];
     let result = t.actions(&words);
     assert_eq!(result[1]["err"], "EPERM", "{result}");
     assert_eq!(result[3]["ok"], true, "default devices are always allowed: {result}");
@@ -192,7 +206,13 @@ fn device_rules_with_wildcards() {
         {"allow": true, "type": "c", "major": 1, "access": "rwm"},
         {"allow": true, "type": "b", "access": "m"},
     ]);
-    let words = ["mknod /dev/block b 7 0", "open /dev/block r", "mknod /dev/odd c 1 200", "open /dev/odd rw", "open /dev/null rw"];
+    let words = [
+        "mknod /dev/block b 7 0",
+        "open /dev/block r",
+        "mknod /dev/odd c 1 200",
+        "open /dev/odd rw",
+        "open /dev/null rw",
+    ];
     let result = t.actions(&words);
     assert_eq!(result[0]["ok"], 0, "{result}");
     assert_eq!(result[1]["err"], "EPERM", "{result}");

@@ -49,8 +49,19 @@ fn config_runs_unchanged() {
     assert_eq!(report["status"]["NoNewPrivs"], "0");
     assert_eq!(report["status"]["Groups"], "0 10");
     assert_eq!(report["pid"], 1);
-    let points: Vec<&str> = report["mounts"].as_array().unwrap().iter().map(|m| m["point"].as_str().unwrap()).collect();
-    for point in ["/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm", "/etc/resolv.conf", "/etc/hosts"] {
+    let points: Vec<&str> =
+        report["mounts"].as_array().unwrap().iter().map(|m| m["point"].as_str().unwrap()).collect();
+    for point in [
+        "/proc",
+        "/dev",
+        "/dev/pts",
+        "/sys",
+        "/sys/fs/cgroup",
+        "/dev/mqueue",
+        "/dev/shm",
+        "/etc/resolv.conf",
+        "/etc/hosts",
+    ] {
         assert!(points.contains(&point), "{point} is missing: {points:?}");
     }
     t.assert_clean();

@@ -6,7 +6,8 @@ use crate::{config, host};
 use serde_json::{Value, json};
 use std::fs;
 
-const KINDS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+const KINDS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 /// A bundle in which each kind has two hooks that note what they see in files `KIND.N.*` and add
 /// a line to `log`. The directory is at the same path inside, for the hook that runs there.
@@ -35,7 +36,10 @@ fn noting_hook(notes: &str, name: &str) -> Value {
 }
 
 fn note(t: &Sandbox, name: &str) -> String {
-    fs::read_to_string(t.path(&format!("notes/{name}"))).unwrap_or_else(|e| panic!("{name}: {e}")).trim_end().to_string()
+    fs::read_to_string(t.path(&format!("notes/{name}")))
+        .unwrap_or_else(|e| panic!("{name}: {e}"))
+        .trim_end()
+        .to_string()
 }
 
 /// runc 1.1 calls poststart at the end of `create`, not of `start`.
@@ -173,7 +177,8 @@ fn namespaces_are_the_right_ones() {
     let mut t = noting();
     t.args(&["payload", "sleep", "60"]);
     t.create().ok();
-    let link = |file: &str| fs::read_link(format!("/proc/{}/ns/{file}", t.pid())).unwrap().display().to_string();
+    let link =
+        |file: &str| fs::read_link(format!("/proc/{}/ns/{file}", t.pid())).unwrap().display().to_string();
     let (mount, pid) = (link("mnt"), link("pid"));
     t.start().ok();
     t.finish();
@@ -197,7 +202,8 @@ fn no_descriptors_leak_into_hooks() {
     for kind in KINDS {
         let open: Vec<String> = note(&t, &format!("{kind}.0.fds")).lines().map(str::to_string).collect();
         // Descriptor 3 is the directory that `ls` lists.
-        let more: Vec<&String> = open.iter().filter(|fd| !["0", "1", "2", "3"].contains(&fd.as_str())).collect();
+        let more: Vec<&String> =
+            open.iter().filter(|fd| !["0", "1", "2", "3"].contains(&fd.as_str())).collect();
         if !is_oxrun() && !more.is_empty() {
             skip!("runc 1.1 leaks {more:?} into {kind}");
         }
@@ -220,7 +226,8 @@ fn mounts_are_there_for_create_container() {
 fn network_namespace_is_reachable_for_create_runtime() {
     let mut t = noting();
     let notes = t.path("notes");
-    let script = format!("pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); readlink /proc/$pid/ns/net > {notes}/net");
+    let script =
+        format!("pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); readlink /proc/$pid/ns/net > {notes}/net");
     t.config["hooks"] = json!({"createRuntime": [config::shell_hook(&script)]});
     let report = t.report();
     assert_eq!(report["namespaces"]["net"], note(&t, "net"));
@@ -313,7 +320,8 @@ fn hook_s_error_output_is_in_the_message() {
 fn hook_that_does_not_read_its_input_is_fine() {
     let mut t = Sandbox::new();
     t.config["annotations"] = json!({"long": "x".repeat(300_000)});
-    t.config["hooks"] = json!({"createRuntime": [{"path": "/bin/true"}], "poststop": [{"path": "/bin/true"}]});
+    t.config["hooks"] =
+        json!({"createRuntime": [{"path": "/bin/true"}], "poststop": [{"path": "/bin/true"}]});
     let outcome = t.run_args(&["true"]);
     if !is_oxrun() && outcome.code != 0 {
         skip!("runc 1.1 wants its hooks to read: {}", outcome.stderr);

@@ -30,9 +30,15 @@ fn help_has_the_usual_layout() {
         let out = plain(&[flag]).ok().stdout;
         let lines: Vec<&str> = out.lines().collect();
         assert_eq!(lines[0], "NAME:");
-        assert!(lines[1].trim_start().starts_with(runtime().file_name().unwrap().to_str().unwrap()), "{}", lines[1]);
+        assert!(
+            lines[1].trim_start().starts_with(runtime().file_name().unwrap().to_str().unwrap()),
+            "{}",
+            lines[1]
+        );
         for command in ["create", "start", "state", "kill", "delete", "list", "run", "spec", "features"] {
-            let known = out.lines().any(|l| l.split_whitespace().next().is_some_and(|w| w.trim_end_matches(',') == command));
+            let known = out
+                .lines()
+                .any(|l| l.split_whitespace().next().is_some_and(|w| w.trim_end_matches(',') == command));
             assert!(known || (!is_oxrun() && command == "features"), "{command} is not in the help");
         }
     }
@@ -62,12 +68,19 @@ fn spec_is_the_usual_one_and_runs() {
     assert_eq!(spec["process"]["noNewPrivileges"], true);
     assert_eq!(spec["process"]["rlimits"][0]["type"], "RLIMIT_NOFILE");
     assert_eq!((&spec["root"]["path"], &spec["root"]["readonly"]), (&"rootfs".into(), &true.into()));
-    let points: Vec<&str> = spec["mounts"].as_array().unwrap().iter().map(|m| m["destination"].as_str().unwrap()).collect();
+    let points: Vec<&str> =
+        spec["mounts"].as_array().unwrap().iter().map(|m| m["destination"].as_str().unwrap()).collect();
     assert_eq!(points, ["/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup"]);
-    let kinds: Vec<&str> = spec["linux"]["namespaces"].as_array().unwrap().iter().map(|n| n["type"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> =
+        spec["linux"]["namespaces"].as_array().unwrap().iter().map(|n| n["type"].as_str().unwrap()).collect();
     assert!(["pid", "network", "ipc", "uts", "mount"].iter().all(|k| kinds.contains(k)), "{kinds:?}");
     for set in ["bounding", "effective", "permitted"] {
-        let mut names: Vec<&str> = spec["process"]["capabilities"][set].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect();
+        let mut names: Vec<&str> = spec["process"]["capabilities"][set]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c.as_str().unwrap())
+            .collect();
         names.sort();
         assert_eq!(names, ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"], "{set}");
     }
@@ -94,8 +107,10 @@ fn spec_for_another_bundle_and_rootless() {
     t.runtime(&["spec", "--bundle", &other]).ok();
     assert!(fs::metadata(format!("{other}/config.json")).is_ok());
     t.runtime(&["spec", "--rootless"]).ok();
-    let spec: Value = serde_json::from_str(&fs::read_to_string(t.bundle().join("config.json")).unwrap()).unwrap();
-    let kinds: Vec<&str> = spec["linux"]["namespaces"].as_array().unwrap().iter().map(|n| n["type"].as_str().unwrap()).collect();
+    let spec: Value =
+        serde_json::from_str(&fs::read_to_string(t.bundle().join("config.json")).unwrap()).unwrap();
+    let kinds: Vec<&str> =
+        spec["linux"]["namespaces"].as_array().unwrap().iter().map(|n| n["type"].as_str().unwrap()).collect();
     assert!(kinds.contains(&"user") && !kinds.contains(&"network"), "{kinds:?}");
     assert_eq!(spec["linux"]["uidMappings"][0]["containerID"], 0);
     assert_eq!(spec["linux"]["uidMappings"][0]["size"], 1);
@@ -110,7 +125,9 @@ fn features_is_json() {
     let features = out.ok().json();
     assert!(features["ociVersionMin"].as_str().unwrap().starts_with("1."));
     assert!(features["ociVersionMax"].as_str().unwrap().starts_with("1."));
-    let list = |value: &Value| value.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_string()).collect::<Vec<_>>();
+    let list = |value: &Value| {
+        value.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
     let hooks = list(&features["hooks"]);
     for hook in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] {
         assert!(hooks.contains(&hook.to_string()), "{hook}");
@@ -133,7 +150,10 @@ fn error_with(t: &Sandbox, flags: &[&str]) -> crate::harness::Outcome {
 fn errors_are_one_line_of_logfmt() {
     let t = Sandbox::new();
     let text = error_with(&t, &[]).stderr;
-    assert!(text.starts_with("time=\"") && text.contains("level=error msg=\"") && text.ends_with("\"\n"), "{text}");
+    assert!(
+        text.starts_with("time=\"") && text.contains("level=error msg=\"") && text.ends_with("\"\n"),
+        "{text}"
+    );
     assert_eq!(text.lines().count(), 1);
 }
 
@@ -159,7 +179,12 @@ fn json_log_is_what_engines_parse() {
     assert_eq!(entry["level"], "error");
     assert!(entry["msg"].as_str().unwrap().contains("does not exist"));
     let time = entry["time"].as_str().unwrap();
-    assert!(time.as_bytes()[4] == b'-' && time.as_bytes()[10] == b'T' && (time.ends_with('Z') || time.contains('+')), "{time}");
+    assert!(
+        time.as_bytes()[4] == b'-'
+            && time.as_bytes()[10] == b'T'
+            && (time.ends_with('Z') || time.contains('+')),
+        "{time}"
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Seccomp profiles as the container's process meets them. Numbers of system calls are those of
 //! x86_64; other architectures are left out.
 
-use crate::harness::{Sandbox, is_oxrun};
 use crate::config;
+use crate::harness::{Sandbox, is_oxrun};
 use serde_json::{Value, json};
 
 const GETPRIORITY: i64 = 140;
@@ -142,10 +142,8 @@ fn conditions_of_a_rule_are_all_needed_and_rules_are_alternatives() {
     x86_64_only!();
     let condition = |index: u32, value: u64| json!({"index": index, "value": value, "op": "SCMP_CMP_EQ"});
     let rule = |args: Value| json!({"names": ["getpriority"], "action": "SCMP_ACT_ERRNO", "errnoRet": 100, "args": args});
-    let mut t = allow_but(json!([
-        rule(json!([condition(0, 1), condition(1, 7)])),
-        rule(json!([condition(0, 2)])),
-    ]));
+    let mut t =
+        allow_but(json!([rule(json!([condition(0, 1), condition(1, 7)])), rule(json!([condition(0, 2)])),]));
     for (words, hit) in [("1 7", true), ("1 8", false), ("0 7", false), ("2 9", true)] {
         let result = t.actions(&[&format!("syscall {GETPRIORITY} {words}")]);
         assert_eq!(result[0]["err"] == "ENETDOWN", hit, "{words}: {result}");
@@ -156,8 +154,12 @@ fn conditions_of_a_rule_are_all_needed_and_rules_are_alternatives() {
 fn whole_64_bits_are_compared() {
     x86_64_only!();
     let argument = json!({"index": 1, "value": 0x1_0000_0005u64, "op": "SCMP_CMP_EQ"});
-    let mut t = allow_but(json!([{"names": ["getpriority"], "action": "SCMP_ACT_ERRNO", "errnoRet": 100, "args": [argument]}]));
-    for (value, hit) in [("0x100000005", true), ("0x5", false), ("0x200000005", false), ("0x100000004", false)] {
+    let mut t = allow_but(
+        json!([{"names": ["getpriority"], "action": "SCMP_ACT_ERRNO", "errnoRet": 100, "args": [argument]}]),
+    );
+    for (value, hit) in
+        [("0x100000005", true), ("0x5", false), ("0x200000005", false), ("0x100000004", false)]
+    {
         let result = t.actions(&[&format!("syscall {GETPRIORITY} 0 {value}")]);
         assert_eq!(result[0]["err"] == "ENETDOWN", hit, "{value}: {result}");
     }
@@ -220,8 +222,21 @@ fn redundant_rules_are_ignored() {
 
 #[test]
 fn start_survives_the_denial_of_newer_calls() {
-    let names = ["close_range", "fsopen", "fsconfig", "fsmount", "fspick", "openat2", "open_tree", "move_mount",
-        "mount_setattr", "pidfd_open", "statx", "clone3", "faccessat2"];
+    let names = [
+        "close_range",
+        "fsopen",
+        "fsconfig",
+        "fsmount",
+        "fspick",
+        "openat2",
+        "open_tree",
+        "move_mount",
+        "mount_setattr",
+        "pidfd_open",
+        "statx",
+        "clone3",
+        "faccessat2",
+    ];
     let mut t = allow_but(json!([{"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]));
     for new_privileges in [true, false] {
         t.config["process"]["noNewPrivileges"] = json!(new_privileges);

@@ -26,7 +26,10 @@ fn snapshot(path: &str) -> BTreeMap<String, (u32, u64, i64, u64)> {
     entries
         .map(|e| {
             let meta = fs::symlink_metadata(e.path()).unwrap();
-            (e.file_name().to_string_lossy().into_owned(), (meta.mode(), meta.size(), meta.mtime(), meta.ino()))
+            (
+                e.file_name().to_string_lossy().into_owned(),
+                (meta.mode(), meta.size(), meta.mtime(), meta.ino()),
+            )
         })
         .collect()
 }
@@ -146,7 +149,8 @@ fn devices_are_not_made_outside() {
     symlink(&place, t.rootfs().join("away")).unwrap();
     symlink(format!("{place}/new"), t.rootfs().join("direct")).unwrap();
     for path in ["/away/node", "/direct", "/away/null", "/../../outside/node"] {
-        t.config["linux"]["devices"] = json!([{"path": path, "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]);
+        t.config["linux"]["devices"] =
+            json!([{"path": path, "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]);
         t.run_args(&["true"]);
         assert_eq!(snapshot(&place), before, "{path}");
         t.assert_clean();
@@ -166,7 +170,13 @@ fn masks_do_not_come_from_a_null_that_is_none() {
         let _ = fs::remove_file(t.rootfs().join("dev/null"));
         symlink(target, t.rootfs().join("dev/null")).unwrap();
         t.config["linux"]["maskedPaths"] = json!(["/proc/version"]);
-        t.args(&["payload", "do", "read /proc/version", "open /proc/version w", "open /proc/sys/kernel/msgmax w"]);
+        t.args(&[
+            "payload",
+            "do",
+            "read /proc/version",
+            "open /proc/version w",
+            "open /proc/sys/kernel/msgmax w",
+        ]);
         let outcome = t.run();
         if !is_oxrun() && outcome.stdout.is_empty() {
             note_skip("runc 1.1 gives the process the image's /dev/null for its output");
@@ -188,11 +198,19 @@ fn console_link_is_not_followed() {
     for destination in ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"] {
         config::drop_mount(&mut t.config, destination);
     }
-    config::add_mount(&mut t.config, "/dev/pts", "devpts", "devpts", &["newinstance", "ptmxmode=0666", "mode=0620"]);
+    config::add_mount(
+        &mut t.config,
+        "/dev/pts",
+        "devpts",
+        "devpts",
+        &["newinstance", "ptmxmode=0666", "mode=0620"],
+    );
     let place = outside(&t);
     let before = snapshot(&place);
     fs::write(t.rootfs().join("etc/victim"), "victim").unwrap();
-    for target in [format!("{place}/console"), "/etc/victim".to_string(), "/proc/sys/kernel/msgmax".to_string()] {
+    for target in
+        [format!("{place}/console"), "/etc/victim".to_string(), "/proc/sys/kernel/msgmax".to_string()]
+    {
         let _ = fs::remove_file(t.rootfs().join("dev/console"));
         symlink(&target, t.rootfs().join("dev/console")).unwrap();
         t.config["process"]["terminal"] = json!(true);
@@ -208,7 +226,10 @@ fn console_link_is_not_followed() {
             if !is_oxrun() && result[0]["ok"]["type"] != "file" {
                 note_skip("runc 1.1 is open to this (CVE-2025-52565)");
             } else {
-                assert_eq!(result[0]["ok"]["type"], "file", "{target}: the terminal is mounted on a file of the image");
+                assert_eq!(
+                    result[0]["ok"]["type"], "file",
+                    "{target}: the terminal is mounted on a file of the image"
+                );
             }
         }
         t.finish();
@@ -226,8 +247,16 @@ fn cwd_by_descriptor_is_refused() {
             t.config["process"]["cwd"] = json!(cwd);
             let outcome = t.run();
             if outcome.code == 0 {
-                let inside: Vec<String> = fs::read_dir(t.rootfs()).unwrap().flatten().map(|e| e.file_name().to_string_lossy().into()).collect();
-                assert!(outcome.stdout.lines().all(|l| inside.contains(&l.to_string())), "{cwd}: {}", outcome.stdout);
+                let inside: Vec<String> = fs::read_dir(t.rootfs())
+                    .unwrap()
+                    .flatten()
+                    .map(|e| e.file_name().to_string_lossy().into())
+                    .collect();
+                assert!(
+                    outcome.stdout.lines().all(|l| inside.contains(&l.to_string())),
+                    "{cwd}: {}",
+                    outcome.stdout
+                );
             }
         }
     }
@@ -243,7 +272,12 @@ fn cwd_by_another_process_root_stays_inside() {
     for cwd in ["/proc/1/root/tmp", "/proc/self/cwd"] {
         t.config["process"]["cwd"] = json!(cwd);
         let outcome = t.run_args(&["pwd"]);
-        assert!(outcome.code != 0 || ["/tmp\n", "/\n", "/proc/1/root/tmp\n", "/proc/self/cwd\n"].contains(&outcome.stdout.as_str()), "{outcome:?}");
+        assert!(
+            outcome.code != 0
+                || ["/tmp\n", "/\n", "/proc/1/root/tmp\n", "/proc/self/cwd\n"]
+                    .contains(&outcome.stdout.as_str()),
+            "{outcome:?}"
+        );
     }
 }
 
@@ -295,7 +329,12 @@ fn created_process_cannot_be_traced_by_its_user() {
     second.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     second.config["process"]["capabilities"] = json!({});
     config::add_namespace(&mut second.config, "pid", &format!("/proc/{}/ns/pid", first.pid()));
-    let result = second.actions(&["ls /proc/1/fd", "readlink /proc/1/root", "readlink /proc/1/exe", "syscall 101 16 1 0 0"]);
+    let result = second.actions(&[
+        "ls /proc/1/fd",
+        "readlink /proc/1/root",
+        "readlink /proc/1/exe",
+        "syscall 101 16 1 0 0",
+    ]);
     for answer in result.as_array().unwrap() {
         assert!(answer["err"] == "EACCES" || answer["err"] == "EPERM", "{result}");
     }
@@ -344,7 +383,9 @@ fn passwd_of_the_image_is_read_inside() {
     let mut t = Sandbox::new();
     fs::write(t.path("secret"), "root:x:0:0:root:/leaked:/bin/sh\n").unwrap();
     let above = format!("{}{}", "../".repeat(20), t.path("secret").trim_start_matches('/'));
-    for target in [t.path("secret"), above, format!("/proc/1/root{}", t.path("secret")), "/dev/zero".to_string()] {
+    for target in
+        [t.path("secret"), above, format!("/proc/1/root{}", t.path("secret")), "/dev/zero".to_string()]
+    {
         fs::remove_file(t.rootfs().join("etc/passwd")).unwrap();
         symlink(&target, t.rootfs().join("etc/passwd")).unwrap();
         let outcome = t.run_args(&["payload", "report"]);
@@ -404,7 +445,8 @@ fn state_directory_is_closed_to_others() {
 fn very_long_values_are_clean_errors() {
     let long = "x".repeat(70_000);
     for spoil in [
-        (|c, l| c["linux"]["namespaces"][1] = json!({"type": "network", "path": format!("/{l}")})) as fn(&mut Value, &str),
+        (|c, l| c["linux"]["namespaces"][1] = json!({"type": "network", "path": format!("/{l}")}))
+            as fn(&mut Value, &str),
         |c, l| config::add_mount(c, &format!("/{l}"), "tmpfs", "tmpfs", &[]),
         |c, l| config::add_mount(c, "/mnt", "bind", &format!("/{l}"), &["bind"]),
         |c, l| c["hostname"] = json!(l),

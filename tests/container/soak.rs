@@ -32,7 +32,9 @@ fn everything() -> (Vec<String>, Vec<std::path::PathBuf>, Vec<String>) {
         .unwrap()
         .flatten()
         .filter_map(|e| e.file_name().to_string_lossy().parse::<u32>().ok())
-        .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| format!("{pid} {name}")))
+        .filter_map(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| format!("{pid} {name}"))
+        })
         // Kernel threads come and go.
         .filter(|line| !line.contains("kworker"))
         .collect();
