@@ -82,7 +82,9 @@ fn settings(global: &Global) -> Result<Settings> {
         (None, false) => CgroupManager::Cgroupfs,
     };
     if manager == CgroupManager::Systemd {
-        bail!("the systemd cgroup driver is not part of this version: leave --systemd-cgroup out, or use --cgroup-manager cgroupfs");
+        bail!(
+            "the systemd cgroup driver is not part of this version: leave --systemd-cgroup out, or use --cgroup-manager cgroupfs"
+        );
     }
     Ok(Settings { without_cgroups: manager == CgroupManager::Disabled })
 }
@@ -91,7 +93,9 @@ fn settings(global: &Global) -> Result<Settings> {
 fn list(global: &Global, root: &std::path::Path, format: cli::command::Format, quiet: bool) -> Result<()> {
     let views = match StateDir::open(root)? {
         Some(states) => inspect::list(&states)?,
-        None if global.root.is_some() => bail!("list containers: state directory `{}` does not exist", root.display()),
+        None if global.root.is_some() => {
+            bail!("list containers: state directory `{}` does not exist", root.display())
+        }
         None => Vec::new(),
     };
     output::print(&output::list(views, format, quiet)?)

@@ -30,7 +30,9 @@ fn open_one(kind: NamespaceKind, path: &std::path::Path) -> Result<Joined> {
         .doing(|| format!("open the {name} namespace `{shown}` (linux.namespaces)"))?;
     match namespace_type(&fd) {
         Ok(flag) if flag == kind.flag() => Ok(Joined { kind, fd }),
-        _ => bail!("join the {name} namespace: `{shown}` is not a namespace of type {name} (linux.namespaces)"),
+        _ => {
+            bail!("join the {name} namespace: `{shown}` is not a namespace of type {name} (linux.namespaces)")
+        }
     }
 }
 
@@ -81,7 +83,9 @@ pub fn join(joined: &[Joined], namespaces: &Namespaces) -> Result<()> {
     let mut later = Vec::new();
     for one in joined.iter().filter(mine) {
         match setns(&one.fd, one.kind.flag()) {
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) && namespaces.joins(NamespaceKind::User) => {
+            Err(error)
+                if error.raw_os_error() == Some(libc::EPERM) && namespaces.joins(NamespaceKind::User) =>
+            {
                 later.push(one);
             }
             other => other.doing(|| format!("join the {} namespace", one.kind.name()))?,
@@ -152,7 +156,9 @@ pub fn write_id_maps(procfs: &Procfs, pid: i32, namespaces: &Namespaces, privile
         return Ok(());
     }
     if !privileged {
-        procfs.write(&format!("{pid}/setgroups"), b"deny").doing(|| "deny setgroups in the user namespace")?;
+        procfs
+            .write(&format!("{pid}/setgroups"), b"deny")
+            .doing(|| "deny setgroups in the user namespace")?;
     }
     write_map(procfs, pid, "uid", &namespaces.uid_map)?;
     write_map(procfs, pid, "gid", &namespaces.gid_map)

@@ -50,7 +50,13 @@ pub struct Created {
 }
 
 /// Makes a container whose init waits to be started.
-pub fn create(states: &StateDir, settings: Settings, args: &Create, start: StartBy, detached: bool) -> Result<Created> {
+pub fn create(
+    states: &StateDir,
+    settings: Settings,
+    args: &Create,
+    start: StartBy,
+    detached: bool,
+) -> Result<Created> {
     super::statedir::check_id(&args.id)?;
     let host = Host::probe()?;
     let (config, plan) = read_plan(args, &host)?;
@@ -97,10 +103,14 @@ impl Sockets {
         let terminal = plan.process.as_ref().is_some_and(|p| p.terminal);
         match (&args.console_socket, terminal) {
             (None, true) if detached => {
-                bail!("cannot allocate a terminal for a detached container: use --console-socket, or set process.terminal to false")
+                bail!(
+                    "cannot allocate a terminal for a detached container: use --console-socket, or set process.terminal to false"
+                )
             }
             (Some(_), false) => {
-                bail!("--console-socket is given, but process.terminal is false: set it to true or leave the option out")
+                bail!(
+                    "--console-socket is given, but process.terminal is false: set it to true or leave the option out"
+                )
             }
             (Some(_), true) if !detached => {
                 bail!("--console-socket cannot be used in the foreground: add --detach")

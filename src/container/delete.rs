@@ -44,7 +44,9 @@ pub fn remove_debris(states: &StateDir, id: &str) -> Result<()> {
     let entry = states.open_entry(id)?;
     entry.lock(Lock::Exclusive)?;
     match entry.state() {
-        Ok(state) if state.phase == Phase::Creating && state.creator.alive()?.is_none() => remove(entry, &state),
+        Ok(state) if state.phase == Phase::Creating && state.creator.alive()?.is_none() => {
+            remove(entry, &state)
+        }
         Ok(_) => Ok(()),
         Err(_) => entry.remove(),
     }

@@ -171,7 +171,9 @@ fn died(launch: &Launch, launched: &Launched, error: Option<anyhow::Error>) -> R
         bail!("container init was OOM-killed: linux.resources.memory.limit is too low");
     }
     match exit {
-        Exit::Signal(libc::SIGSYS) => bail!("container init was killed by the seccomp filter (bad system call)"),
+        Exit::Signal(libc::SIGSYS) => {
+            bail!("container init was killed by the seccomp filter (bad system call)")
+        }
         Exit::Signal(signal) => bail!("container init was killed by signal {signal} before it was ready"),
         Exit::Code(code) => match error {
             Some(error) => Err(error),
@@ -214,7 +216,8 @@ fn open_source(plan: &Plan, index: u32, launched: &Launched) -> Result<OwnedFd> 
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let cwd = rustix::fs::open(".", flags, Mode::empty()).doing(|| "keep the working directory")?;
     let home = OFlags::RDONLY | OFlags::CLOEXEC;
-    let home = rustix::fs::open("/proc/self/ns/mnt", home, Mode::empty()).doing(|| "keep the mount namespace")?;
+    let home =
+        rustix::fs::open("/proc/self/ns/mnt", home, Mode::empty()).doing(|| "keep the mount namespace")?;
     setns(&launched.pidfd, NamespaceKind::Mount.flag()).doing(|| "enter the container's mount namespace")?;
     let tree = clone_tree(path, *recursive, *symlink != crate::bundle::plan::SymlinkSource::Follow)
         .doing(|| format!("clone `{}`", path.display()));
@@ -247,7 +250,8 @@ fn id_map(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Resu
                 gid_map: map.gid_map.clone(),
                 ..Default::default()
             };
-            let opened = namespaces::write_id_maps(procfs, pid, &maps, true).and_then(|()| user_namespace_of(pid));
+            let opened =
+                namespaces::write_id_maps(procfs, pid, &maps, true).and_then(|()| user_namespace_of(pid));
             drop(ours);
             sys::wait_pidfd(&pidfd).doing(|| "wait for the owner of the id map")?;
             opened
@@ -257,7 +261,8 @@ fn id_map(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Resu
 
 fn user_namespace_of(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/ns/user");
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(|| "open the user namespace")
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .doing(|| "open the user namespace")
 }
 
 /// Hands the terminal to its receiver, or keeps it for `run` in the foreground.

@@ -7,8 +7,8 @@ use crate::procfs::Procfs;
 use crate::sys::process as sys;
 use anyhow::{Result, anyhow, bail};
 use rustix::fs::OFlags;
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::ffi::CStr;
 
 /// CAP_SYS_ADMIN, which loading a filter without no_new_privs needs.
@@ -51,9 +51,8 @@ pub fn oom_score(procfs: &Procfs, process: &Process) -> Result<()> {
 /// Labels for the next execve, written to the caller's own attributes and read back (security R4).
 pub fn labels(procfs: &Procfs, process: &Process) -> Result<()> {
     if let Some(label) = &process.selinux {
-        label_exec(procfs, "attr/exec", label.to_bytes(), label.to_bytes()).map_err(|error| {
-            anyhow!("set process.selinuxLabel `{}`: {error:#}", label.to_string_lossy())
-        })?;
+        label_exec(procfs, "attr/exec", label.to_bytes(), label.to_bytes())
+            .map_err(|error| anyhow!("set process.selinuxLabel `{}`: {error:#}", label.to_string_lossy()))?;
     }
     if let Some(profile) = &process.apparmor {
         let text = [b"exec ", profile.to_bytes()].concat();
@@ -102,7 +101,9 @@ pub fn user(process: &Process, may_set_groups: bool) -> Result<()> {
         let groups: Vec<Gid> = process.groups.iter().map(|g| Gid::from_raw(*g)).collect();
         set_thread_groups(&groups).doing(|| "set process.user.additionalGids")?;
     } else if !process.groups.is_empty() {
-        bail!("set process.user.additionalGids: the user namespace denies setgroups; map the groups with newgidmap");
+        bail!(
+            "set process.user.additionalGids: the user namespace denies setgroups; map the groups with newgidmap"
+        );
     }
     let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
     set_thread_res_gid(gid, gid, gid)
@@ -121,7 +122,9 @@ pub fn bounding(wanted: &Capabilities, last: u32) -> Result<()> {
         match sys::prctl(libc::PR_CAPBSET_DROP, capability.into()) {
             Ok(_) => {}
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
-            Err(error) => return Err(error).doing(|| format!("drop capability {capability} from the bounding set")),
+            Err(error) => {
+                return Err(error).doing(|| format!("drop capability {capability} from the bounding set"));
+            }
         }
     }
     Ok(())
@@ -131,8 +134,10 @@ pub fn bounding(wanted: &Capabilities, last: u32) -> Result<()> {
 /// filter: after setresuid the effective set is empty, but the permitted one was kept.
 pub fn hold_until_filter(wanted: &Capabilities) -> Result<()> {
     let now = permitted_now()?;
-    let held = now & (wanted.permitted | wanted.effective | wanted.inheritable | wanted.ambient | SYS_ADMIN | SETPCAP);
-    sys::capset(held, held, wanted.inheritable & now).doing(|| "hold the capabilities that loading the filter needs")
+    let held = now
+        & (wanted.permitted | wanted.effective | wanted.inheritable | wanted.ambient | SYS_ADMIN | SETPCAP);
+    sys::capset(held, held, wanted.inheritable & now)
+        .doing(|| "hold the capabilities that loading the filter needs")
 }
 
 /// The four sets that execve starts from, then the ambient ones. What the runtime itself does not

@@ -162,8 +162,10 @@ fn become_root_inside(job: &Job) -> Result<()> {
     if job.privileged {
         rustix::thread::set_thread_groups(&[]).doing(|| "drop the host's groups")?;
     }
-    rustix::thread::set_thread_res_gid(gid, gid, gid).doing(|| "become root of the user namespace (map gid 0)")?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).doing(|| "become root of the user namespace (map uid 0)")?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .doing(|| "become root of the user namespace (map gid 0)")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .doing(|| "become root of the user namespace (map uid 0)")?;
     // The change of ids made the process dumpable or not by sysctl; it must not be (security R9).
     sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
     Ok(())
@@ -205,8 +207,7 @@ fn join_keyring(id: &str) -> Result<()> {
 /// host's files can still be seen; then the new root is entered.
 fn build_root(job: &Job) -> Result<Root> {
     let mut ask = |question| ask_host(job, question);
-    let mut builder =
-        Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)?;
+    let mut builder = Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)?;
     builder.build()?;
     wait_for_host_hooks(job)?;
     run_hooks(job, "createContainer", "creating", EnvWhenAbsent::Given(&[]))?;
@@ -393,7 +394,8 @@ fn load_notifying_filter(job: &Job, capabilities: &Capabilities) -> Result<bool>
     };
     identity::hold_until_filter(capabilities)?;
     let flags = filter.flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    let listener = sys::seccomp(&filter.program, flags).doing(|| "load the seccomp filter (linux.seccomp)")?;
+    let listener =
+        sys::seccomp(&filter.program, flags).doing(|| "load the seccomp filter (linux.seccomp)")?;
     let listener = listener.context("the kernel gave no seccomp listener")?;
     job.channel.send_with(&Message::SeccompListener, Some(listener.as_fd()))?;
     job.channel.expect(&Message::ListenerSent)?;
@@ -416,11 +418,14 @@ fn wait_for_start(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     connection.expect(&Message::Start)
 }
 
-/// A container without a process can be created and deleted, never started.
+/// A container without a process can be created. `start` has nothing to execute then: the container
+/// ends at once, and `start` says so.
 fn wait_without_process(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     job.channel.send(&Message::Ready)?;
+    close_for_waiting(job)?;
     wait_for_start(job, reporter)?;
-    bail!("cannot start a container without process: add `process` to config.json")
+    reporter.as_ref().unwrap_or(&job.channel).send(&Message::NothingToRun)?;
+    sys::exit_now(0)
 }
 
 /// The last steps: filter, capabilities, hooks under both, and the program. After the filter only

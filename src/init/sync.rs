@@ -25,8 +25,8 @@
 use crate::error::Doing;
 use anyhow::{Result, bail};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -64,6 +64,8 @@ pub enum Message {
     Start,
     /// The process went on as another one (its pid, beside it its pidfd).
     Successor(i32),
+    /// There is no process to execute.
+    NothingToRun,
     /// It went wrong: error number (0 for none) and the text.
     Failed(i32, String),
 }
@@ -85,6 +87,7 @@ impl Message {
             Message::Start => (12, 0, ""),
             Message::Successor(pid) => (13, *pid, ""),
             Message::Failed(errno, text) => (14, *errno, text),
+            Message::NothingToRun => (15, 0, ""),
         };
         let text = text.as_bytes();
         let mut bytes = vec![kind];
@@ -94,7 +97,8 @@ impl Message {
     }
 
     fn decode(bytes: &[u8]) -> Result<Message> {
-        let (Some(kind), Some(number)) = (bytes.first(), bytes.get(1..5).and_then(|n| n.try_into().ok())) else {
+        let (Some(kind), Some(number)) = (bytes.first(), bytes.get(1..5).and_then(|n| n.try_into().ok()))
+        else {
             bail!("a message between the runtime's processes is cut short");
         };
         let number = i32::from_le_bytes(number);
@@ -114,6 +118,7 @@ impl Message {
             12 => Message::Start,
             13 => Message::Successor(number),
             14 => Message::Failed(number, text()),
+            15 => Message::NothingToRun,
             other => bail!("unknown message {other} between the runtime's processes"),
         })
     }

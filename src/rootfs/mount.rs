@@ -40,7 +40,9 @@ const PROC_FILES: [&str; 10] = [
 /// Does one mount; the error names source, destination and index.
 pub fn mount(builder: &mut Builder, mount: &Mount) -> Result<()> {
     let result = match &mount.source {
-        MountSource::Bind { path, recursive, symlink, .. } => bind(builder, mount, path, *recursive, *symlink),
+        MountSource::Bind { path, recursive, symlink, .. } => {
+            bind(builder, mount, path, *recursive, *symlink)
+        }
         MountSource::Filesystem { kind, source, super_flags, data } => {
             filesystem(builder, mount, kind, source, *super_flags, data)
         }
@@ -64,7 +66,13 @@ fn source_name(mount: &Mount) -> &str {
 
 // ---- bind mounts ------------------------------------------------------------------------------
 
-fn bind(builder: &mut Builder, m: &Mount, path: &Path, recursive: bool, symlink: SymlinkSource) -> Result<()> {
+fn bind(
+    builder: &mut Builder,
+    m: &Mount,
+    path: &Path,
+    recursive: bool,
+    symlink: SymlinkSource,
+) -> Result<()> {
     if symlink == SymlinkSource::Copy && copy_symlink(builder, m, path)? {
         return Ok(());
     }
@@ -74,7 +82,8 @@ fn bind(builder: &mut Builder, m: &Mount, path: &Path, recursive: bool, symlink:
         sys::mount_idmap(&tree, &userns, map.recursive)
             .doing(|| "map the ids of the mount; the filesystem or the kernel may not support it")?;
     }
-    let missing = if is_directory(&tree).doing(|| "look at the source")? { Missing::Directory } else { Missing::File };
+    let missing =
+        if is_directory(&tree).doing(|| "look at the source")? { Missing::Directory } else { Missing::File };
     if builder.host.mount_setattr {
         bind_attributes(builder, &tree, &m.attributes)?;
         return attach(builder, m, tree, missing);
@@ -86,7 +95,13 @@ fn bind(builder: &mut Builder, m: &Mount, path: &Path, recursive: bool, symlink:
 
 /// Clones the source, as the container's side may or, where only the host may reach it, through
 /// the host side.
-fn open_source(builder: &mut Builder, index: usize, path: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
+fn open_source(
+    builder: &mut Builder,
+    index: usize,
+    path: &Path,
+    recursive: bool,
+    nofollow: bool,
+) -> Result<OwnedFd> {
     match clone_tree(path, recursive, nofollow) {
         Err(Errno::ACCESS) if builder.in_user_namespace => builder.source_from_host(index),
         Err(Errno::NOENT) => bail!("source does not exist: create it on the host or correct the path"),
@@ -126,7 +141,9 @@ fn copy_symlink(builder: &mut Builder, m: &Mount, path: &Path) -> Result<bool> {
     let (parent, name) =
         builder.root.parent_of(&m.destination, Links::Follow).doing(|| "create the target's directory")?;
     match rustix::fs::symlinkat(&target, &parent, name) {
-        Err(Errno::EXIST) if rustix::fs::readlinkat(&parent, name, Vec::new()).is_ok_and(|t| t == target) => Ok(true),
+        Err(Errno::EXIST) if rustix::fs::readlinkat(&parent, name, Vec::new()).is_ok_and(|t| t == target) => {
+            Ok(true)
+        }
         other => other.doing(|| "create the symbolic link").map(|()| true),
     }
 }
@@ -202,7 +219,9 @@ fn filesystem(
     let links = if ordinary_directory(kind) { Links::Never } else { target_links(m) };
     let target = match find_target(builder, m, Missing::Directory, links) {
         Err(error) if ordinary_directory(kind) && crate::error::errno_of(&error) == libc::ELOOP => {
-            bail!("{kind} must be mounted on ordinary directory: a component of the target is a symbolic link")
+            bail!(
+                "{kind} must be mounted on ordinary directory: a component of the target is a symbolic link"
+            )
         }
         other => other?,
     };
@@ -399,7 +418,8 @@ impl Builder<'_> {
 
     fn old_mount(&self, mount: &OwnedFd, change: Change) -> Result<()> {
         self.procfs.enter_own_fds()?;
-        let name = std::ffi::CString::new(mount.as_raw_fd().to_string()).map_err(|_| anyhow!("descriptor"))?;
+        let name =
+            std::ffi::CString::new(mount.as_raw_fd().to_string()).map_err(|_| anyhow!("descriptor"))?;
         let recursive = if change.recursive { libc::MS_REC } else { 0 };
         if change.propagation != 0 {
             return sys::mount_flags(&name, change.propagation | recursive).doing(|| "set the propagation");
@@ -407,7 +427,10 @@ impl Builder<'_> {
         let kept = current_attributes(mount)? & !change.clear;
         let flags = old_flags(kept | change.set) | libc::MS_REMOUNT | libc::MS_BIND;
         sys::mount_flags(&name, flags).map_err(|error| {
-            anyhow!("set the mount's options: {} (Linux 5.12 or newer can set them before attaching)", why(&error))
+            anyhow!(
+                "set the mount's options: {} (Linux 5.12 or newer can set them before attaching)",
+                why(&error)
+            )
         })
     }
 }

@@ -2,11 +2,11 @@
 //! loads. On the way a profile is a `Policy` (checked, `policy.rs`), per architecture a `Line` of
 //! verdicts (`decision.rs`), and code (`tree.rs`, `checks.rs`) of a program (`program.rs`).
 
-pub mod notify;
 mod arch;
 mod checks;
 mod decision;
 mod interpreter;
+pub mod notify;
 mod policy;
 mod program;
 mod syscalls;

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod clone;
 pub mod errno;
 pub mod exe;

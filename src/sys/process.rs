@@ -115,7 +115,9 @@ pub fn prctl(option: i32, value: u64) -> io::Result<i32> {
 /// prctl(PR_CAP_AMBIENT, …).
 pub fn ambient(operation: i32, capability: u32) -> io::Result<()> {
     // SAFETY: plain integers.
-    unsafe { check(libc::prctl(libc::PR_CAP_AMBIENT, operation as u64, u64::from(capability), 0u64, 0u64).into())? };
+    unsafe {
+        check(libc::prctl(libc::PR_CAP_AMBIENT, operation as u64, u64::from(capability), 0u64, 0u64).into())?
+    };
     Ok(())
 }
 
@@ -211,7 +213,8 @@ pub fn set_mempolicy(mode: u32, nodes: &[u32]) -> io::Result<()> {
             *word |= 1 << (node % 64);
         }
     }
-    let (pointer, bits) = if nodes.is_empty() { (std::ptr::null(), 0) } else { (mask.as_ptr(), mask.len() * 64 + 1) };
+    let (pointer, bits) =
+        if nodes.is_empty() { (std::ptr::null(), 0) } else { (mask.as_ptr(), mask.len() * 64 + 1) };
     // SAFETY: the mask is as long as the bits given (the kernel reads one less) or null with 0.
     unsafe { check(libc::syscall(libc::SYS_set_mempolicy, mode, pointer, bits))? };
     Ok(())

@@ -90,7 +90,13 @@ impl Outcome {
     #[track_caller]
     pub fn failed(self) -> Outcome {
         assert!(self.code != 0, "`{}` should have failed: {}", self.command, self.stdout);
-        assert!(self.code < 128 || self.code == 255, "`{}` died: {} {}", self.command, self.code, self.stderr);
+        assert!(
+            self.code < 128 || self.code == 255,
+            "`{}` died: {} {}",
+            self.command,
+            self.code,
+            self.stderr
+        );
         assert!(!self.stderr.contains("panicked"), "`{}` panicked: {}", self.command, self.stderr);
         self
     }
@@ -311,7 +317,8 @@ impl Sandbox {
     /// Starts a command with its output in files of the temporary directory.
     pub fn spawn(&self, mut command: Command) -> Running {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);
-        let (out, err) = (self.dir().join(format!("call{number}.out")), self.dir().join(format!("call{number}.err")));
+        let (out, err) =
+            (self.dir().join(format!("call{number}.out")), self.dir().join(format!("call{number}.err")));
         spawn(&mut command, &out, &err)
     }
 
@@ -417,13 +424,16 @@ impl Sandbox {
     /// What all calls so far, and the containers they made, have printed.
     pub fn printed(&self) -> String {
         let calls = 0..self.calls.load(Ordering::SeqCst);
-        calls.map(|n| fs::read_to_string(self.dir().join(format!("call{n}.out"))).unwrap_or_default()).collect()
+        calls
+            .map(|n| fs::read_to_string(self.dir().join(format!("call{n}.out"))).unwrap_or_default())
+            .collect()
     }
 
     /// Everything on the host that belongs to this test's containers, in words.
     pub fn leftovers(&self) -> Vec<String> {
         let directory = self.dir().display().to_string();
-        let mut found: Vec<String> = self.containers().iter().map(|c| format!("state directory {c}")).collect();
+        let mut found: Vec<String> =
+            self.containers().iter().map(|c| format!("state directory {c}")).collect();
         found.extend(host::cgroups_with(&self.id).iter().map(|c| format!("cgroup {}", c.display())));
         found.extend(host::mounts_with(&[&directory, &self.id]).iter().map(|m| format!("mount {m}")));
         let processes = host::processes_with(&self.id).into_iter().chain(host::processes_with(&directory));
@@ -450,7 +460,8 @@ impl Sandbox {
     }
 
     fn containers(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.state_dir()).map(|e| e.flatten().collect::<Vec<_>>()).unwrap_or_default();
+        let entries =
+            fs::read_dir(self.state_dir()).map(|e| e.flatten().collect::<Vec<_>>()).unwrap_or_default();
         entries.iter().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
     }
 
@@ -527,7 +538,8 @@ fn make_rootfs(root: &Path) {
     for applet in APPLETS.split_whitespace() {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
-    let passwd = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n2000:x:0:0::/root:/bin/sh\n";
+    let passwd =
+        "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n2000:x:0:0::/root:/bin/sh\n";
     fs::write(root.join("etc/passwd"), passwd).unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\nuser:x:1000:\n").unwrap();
 }

@@ -406,7 +406,9 @@ fn kill_sends_the_signal_asked_for() {
     let pid = t.pid();
     t.start().ok();
     wait_until("ready", || t.printed().contains("ready"));
-    for (signal, line) in [("USR1", "signal 10"), ("12", "signal 12"), ("SIGTERM", "signal 15"), ("34", "signal 34")] {
+    for (signal, line) in
+        [("USR1", "signal 10"), ("12", "signal 12"), ("SIGTERM", "signal 15"), ("34", "signal 34")]
+    {
         t.kill(signal).ok();
         wait_until(line, || t.printed().contains(line));
     }

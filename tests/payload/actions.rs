@@ -25,7 +25,9 @@ fn one(action: &str) -> Attempt {
     let words: Vec<&str> = action.split_whitespace().collect();
     let path = words.get(1).copied().unwrap_or("");
     match words[0] {
-        "touch" => fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).map(|_| json!(true)),
+        "touch" => {
+            fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).map(|_| json!(true))
+        }
         "read" => read(path),
         "write" => write(path, &words[2..].join(" ")),
         "mkdir" => fs::create_dir(path).map(|_| json!(true)),
@@ -41,16 +43,21 @@ fn one(action: &str) -> Attempt {
             let mode = u32::from_str_radix(words[2], 8).unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).map(|_| json!(true))
         }
-        "chown" => std::os::unix::fs::chown(path, words[2].parse().ok(), words[3].parse().ok()).map(|_| json!(true)),
+        "chown" => {
+            std::os::unix::fs::chown(path, words[2].parse().ok(), words[3].parse().ok()).map(|_| json!(true))
+        }
         "chdir" => std::env::set_current_dir(path).map(|_| json!(true)),
         "connect" => std::os::unix::net::UnixStream::connect(path).map(|_| json!(true)),
-        "exec" => std::process::Command::new(path).args(&words[2..]).output().map(|o| {
-            json!({"code": o.status.code(), "out": String::from_utf8_lossy(&o.stdout)})
-        }),
+        "exec" => std::process::Command::new(path)
+            .args(&words[2..])
+            .output()
+            .map(|o| json!({"code": o.status.code(), "out": String::from_utf8_lossy(&o.stdout)})),
         "mknod" => mknod(&words),
         "mount" => mount(&words),
         "umount" => umount(path),
-        "sethostname" => call(libc::SYS_sethostname, [cstring(path).as_ptr() as i64, path.len() as i64, 0, 0, 0, 0]),
+        "sethostname" => {
+            call(libc::SYS_sethostname, [cstring(path).as_ptr() as i64, path.len() as i64, 0, 0, 0, 0])
+        }
         "setuid" => call(libc::SYS_setresuid, [number(path); 6]),
         "ptmx" => pseudo_terminal(),
         "access" => access(path, words[2]),
@@ -88,7 +95,8 @@ fn write(path: &str, text: &str) -> Attempt {
 }
 
 fn list(path: &str) -> Attempt {
-    let mut names: Vec<String> = fs::read_dir(path)?.flatten().map(|e| e.file_name().to_string_lossy().into()).collect();
+    let mut names: Vec<String> =
+        fs::read_dir(path)?.flatten().map(|e| e.file_name().to_string_lossy().into()).collect();
     names.sort();
     Ok(json!(names))
 }
@@ -148,7 +156,8 @@ fn mount(words: &[&str]) -> Attempt {
     let (source, target, kind) = (cstring(words[1]), cstring(words[2]), cstring(words[3]));
     let flags = number(words[4]) as libc::c_ulong;
     // SAFETY: valid C strings; null data is allowed.
-    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, std::ptr::null()) } as i64)
+    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, std::ptr::null()) }
+        as i64)
 }
 
 fn umount(path: &str) -> Attempt {
@@ -164,7 +173,8 @@ fn pseudo_terminal() -> Attempt {
     // SAFETY: TIOCGPTN writes one unsigned int.
     check(unsafe { libc::ioctl(fd, libc::TIOCGPTN, &mut number as *mut u32) } as i64)?;
     let path = format!("/dev/pts/{number}");
-    fs::metadata(&path).map(|m| json!({"path": path, "gid": m.gid(), "mode": format!("{:o}", m.mode() & 0o777)}))
+    fs::metadata(&path)
+        .map(|m| json!({"path": path, "gid": m.gid(), "mode": format!("{:o}", m.mode() & 0o777)}))
 }
 
 fn access(path: &str, how: &str) -> Attempt {
