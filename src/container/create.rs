@@ -69,7 +69,7 @@ pub fn create(
         true => Manager::None,
         false => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, &args.id)?,
     };
-    let creating = creating_state(&args.id, &plan, &cgroup)?;
+    let creating = creating_state(args, &plan, &cgroup)?;
     let entry = reserve(states, &creating, &config)?;
     let making = Making { args, plan: &plan, host: &host, start };
     match make(&making, &entry, &mut cgroup, sockets, pid_file, creating) {
@@ -127,11 +127,11 @@ impl Sockets {
     }
 }
 
-fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
+fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager) -> Result<State> {
     Ok(State {
         version: State::VERSION,
         oci_version: plan.oci_version.clone(),
-        id: id.to_string(),
+        id: args.id.clone(),
         phase: Phase::Creating,
         creator: Identity::own()?,
         init: None,
@@ -142,6 +142,7 @@ fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
         cgroup: serde_json::to_value(cgroup.location()).context("write the cgroup's place")?,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         own_mount_namespace: plan.namespaces.has(NamespaceKind::Mount),
+        new_keyring: !args.no_new_keyring,
         terminal: plan.process.as_ref().is_some_and(|p| p.terminal),
         poststart: !plan.hooks.poststart.is_empty(),
         poststop: !plan.hooks.poststop.is_empty(),
@@ -215,7 +216,7 @@ fn make(
 /// Leaves nothing of a container that could not be made; init is gone already.
 fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan) {
     let id = entry.id().to_string();
-    let mut warn = |what: &str, result: Result<()>| {
+    let warn = |what: &str, result: Result<()>| {
         if let Err(error) = result {
             crate::warn!("clean up after the failed create of `{id}`: {what}: {error:#}");
         }
@@ -223,7 +224,7 @@ fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan) {
     if !plan.namespaces.has(NamespaceKind::Mount) {
         warn("unmount", delete::unmount_host_root(&plan.rootfs));
     }
-    warn("remove the cgroup", cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()));
+    warn("remove the cgroup", cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove().map(drop)));
     warn("remove the state", entry.remove());
     hooks::poststop(plan, &id);
 }

@@ -59,6 +59,9 @@ pub struct State {
     pub own_pid_namespace: bool,
     /// Whether its mounts are in a namespace of their own, and not the host's.
     pub own_mount_namespace: bool,
+    /// Whether its processes have a session keyring of their own.
+    #[serde(default)]
+    pub new_keyring: bool,
     /// Whether its process has a terminal.
     pub terminal: bool,
     /// Whether there are poststart hooks in its config.json.
@@ -620,6 +623,7 @@ mod tests {
             cgroup: serde_json::json!({"v2": "/x"}),
             own_pid_namespace: true,
             own_mount_namespace: true,
+            new_keyring: true,
             poststart: false,
             poststop: false,
             terminal: false,
