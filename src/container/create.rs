@@ -10,7 +10,7 @@ use super::launch::{Launch, Launched, launch};
 use super::pidfile::PidFile;
 use super::statedir::{Entry, Phase, State, StateDir};
 use super::terminal;
-use crate::bundle::host::Host;
+use crate::bundle::Host;
 use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::{self, Options};
 use crate::cgroup::{self, Manager};
@@ -139,7 +139,7 @@ fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager) -> Result<State>
         rootfs: plan.rootfs.clone(),
         created: crate::log::rfc3339(SystemTime::now()),
         owner: rustix::process::getuid().as_raw(),
-        cgroup: serde_json::to_value(cgroup.location()).context("write the cgroup's place")?,
+        cgroup: location_of(cgroup)?,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         own_mount_namespace: plan.namespaces.has(NamespaceKind::Mount),
         new_keyring: !args.no_new_keyring,
@@ -148,6 +148,10 @@ fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager) -> Result<State>
         poststop: !plan.hooks.poststop.is_empty(),
         annotations: plan.annotations.clone(),
     })
+}
+
+fn location_of(cgroup: &Manager) -> Result<serde_json::Value> {
+    serde_json::to_value(cgroup.location()).context("write the cgroup's place")
 }
 
 /// Takes the id; what a killed `create` left of it is cleaned up first.
@@ -193,6 +197,8 @@ fn make(
     let finish = || -> Result<State> {
         let pid = rustix::process::Pid::from_raw(launched.pid).context("init has no pid")?;
         state.phase = Phase::Created;
+        // With the parents that had to be made, which go with the container.
+        state.cgroup = location_of(cgroup)?;
         state.init = Some(Identity::of(pid)?);
         if let Some(socket) = &sockets.pidfd {
             terminal::send_fd("--pidfd-socket", socket, launched.pidfd.as_fd(), "pidfd")?;
@@ -224,7 +230,7 @@ fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan) {
     if !plan.namespaces.has(NamespaceKind::Mount) {
         warn("unmount", delete::unmount_host_root(&plan.rootfs));
     }
-    warn("remove the cgroup", cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove().map(drop)));
+    warn("remove the cgroup", cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()).map(drop));
     warn("remove the state", entry.remove());
     hooks::poststop(plan, &id);
 }

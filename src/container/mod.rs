@@ -29,7 +29,7 @@ use statedir::{Entry, State};
 
 /// config.json of a container that exists, as `create` kept it.
 fn spec_of(entry: &Entry, state: &State) -> Result<Spec> {
-    crate::bundle::json::parse(&entry.read_config()?)
+    crate::bundle::parse(&entry.read_config()?)
         .map_err(|problems| anyhow::anyhow!("config.json of `{}`: {problems}", state.id))
 }
 
@@ -40,6 +40,6 @@ fn plan_of(entry: &Entry, state: &State) -> Result<Plan> {
 
 fn lower_again(spec: &Spec, state: &State) -> Result<Plan> {
     let options = crate::bundle::Options { bundle: state.bundle.clone(), no_pivot: false };
-    crate::bundle::lower(spec, &options, &crate::bundle::host::Host::probe()?)
+    crate::bundle::lower(spec, &options, &crate::bundle::Host::probe()?)
         .map_err(|problems| anyhow::anyhow!("config.json of `{}`: {problems}", state.id))
 }
