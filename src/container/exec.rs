@@ -271,6 +271,9 @@ impl Talk<'_> {
         match &self.outside.console {
             Some(socket) => terminal::send_fd("--console-socket", socket, master.as_fd(), "/dev/ptmx"),
             None => {
+                if let Some(host) = &self.outside.terminal {
+                    host.copy_size(&master)?;
+                }
                 self.master = Some(master);
                 Ok(())
             }

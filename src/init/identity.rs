@@ -113,15 +113,15 @@ pub fn cpus(cpus: &[u32], member: &str) -> Result<()> {
     })
 }
 
-/// Gives the process's own standard descriptors to its user, so that it can open them again. The
-/// null device stays as it is, as it may be the host's; what cannot be given is left.
+/// Gives the process's own standard descriptors to its user, so that it can open them again.
+/// Devices stay as they are: they may be the host's null or the caller's terminal. What cannot be
+/// given is left.
 pub fn own_stdio(process: &Process) -> Result<()> {
     let (input, output, errors) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     for fd in [input.as_fd(), output.as_fd(), errors.as_fd()] {
         let Ok(stat) = rustix::fs::fstat(fd) else { continue };
-        let null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-            && stat.st_rdev == rustix::fs::makedev(1, 3);
-        if stat.st_uid == process.uid || null {
+        let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+        if stat.st_uid == process.uid || device {
             continue;
         }
         match rustix::fs::fchown(fd, Some(Uid::from_raw(process.uid)), None) {

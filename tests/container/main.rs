@@ -13,9 +13,10 @@ mod host;
 
 mod bad_input;
 mod create_failures;
+mod exec;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod process;
 mod signals;
 mod terminal;
-mod process;
