@@ -18,7 +18,7 @@ use cli::command::{CgroupManager, Command, Global};
 use cli::{help, output};
 use container::create::{Settings, StartBy};
 use container::statedir::StateDir;
-use container::{create, delete, inspect, kill, pause, ps, run, start};
+use container::{create, delete, events, inspect, kill, pause, ps, run, start, update};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,10 +46,14 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Features => output::print(&cli::features::of_this_binary()?)?,
         Command::Spec { bundle, rootless } => container::spec::write(bundle.as_deref(), rootless)?,
         Command::Create(args) => {
+            create::check_preserved(args.preserve_fds)?;
             let states = StateDir::open_or_create(&root)?;
             create::create(&states, settings(global)?, &args, StartBy::Socket, true)?;
         }
-        Command::Run(args) => return run::run(&StateDir::open_or_create(&root)?, settings(global)?, &args),
+        Command::Run(args) => {
+            create::check_preserved(args.create.preserve_fds)?;
+            return run::run(&StateDir::open_or_create(&root)?, settings(global)?, &args);
+        }
         Command::Start { id } => start::start(&existing(&root, &id)?, &id)?,
         Command::State { id } => {
             output::print(&output::state(&inspect::state(&existing(&root, &id)?, &id)?)?)?;
@@ -66,7 +70,10 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
                 cli::command::Format::Table => ps::table(&pids, &arguments)?,
             })?;
         }
-        Command::Update(_) | Command::Events { .. } => bail!("not yet"),
+        Command::Update(args) => update::update(&existing(&root, &args.id)?, &args)?,
+        Command::Events { id, stats, interval } => {
+            events::events(&existing(&root, &id)?, &id, stats, interval)?;
+        }
         Command::List { format, quiet } => list(global, &root, format, quiet)?,
     }
     Ok(0)

@@ -219,7 +219,10 @@ fn namespaces_to_create_and_to_join() {
     .unwrap();
     use NamespaceKind::*;
     assert_eq!(plan.namespaces.create, [Network, Ipc, Uts, Mount, Cgroup, User, Time]);
-    assert_eq!(plan.namespaces.join, [(Pid, PathBuf::from("/proc/1/ns/pid"))]);
+    assert_eq!(
+        plan.namespaces.join,
+        [crate::bundle::plan::Join { kind: Pid, path: PathBuf::from("/proc/1/ns/pid"), index: 0 }]
+    );
     assert_eq!((plan.namespaces.boottime, plan.namespaces.monotonic), (Some((i64::MIN, 0)), Some((0, 1))));
     let line = IdMap { inside: 0, outside: 100_000, size: 65536 };
     assert_eq!((plan.namespaces.uid_map, plan.namespaces.gid_map), (vec![line], vec![line]));

@@ -20,6 +20,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::SystemTime;
 
+/// Sees that the descriptors which the process is to keep were handed over. Descriptors of this
+/// program are close-on-exec, those of the caller are not.
+pub fn check_preserved(count: u32) -> Result<()> {
+    for number in 3..count.saturating_add(3) {
+        if !crate::sys::process::is_inherited(number as i32) {
+            bail!(
+                "--preserve-fds {count}: descriptor {number} is not open; pass {count} descriptors from 3 on"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// How init will be told to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartBy {

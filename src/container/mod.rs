@@ -4,6 +4,7 @@
 pub mod create;
 pub mod delete;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod foreground;
 pub mod hooks;
@@ -17,10 +18,12 @@ pub mod ps;
 pub mod run;
 pub mod spec;
 pub mod start;
+pub mod state;
 pub mod statedir;
 mod subcgroup;
 mod tenant;
 pub mod terminal;
+pub mod update;
 
 use crate::bundle::plan::Plan;
 use crate::bundle::spec::Spec;

@@ -62,7 +62,7 @@ fn live(job: &Job) -> Result<()> {
     close_inherited(job)?;
     match &process.exec_affinity_initial {
         Some(cpus) => identity::cpus(cpus, "initial")?,
-        None => identity::any_cpu(),
+        None => identity::all_cpus()?,
     }
     enter_cgroups(&job.cgroup_tasks)?;
     enter_namespaces(job)?;
@@ -73,7 +73,7 @@ fn live(job: &Job) -> Result<()> {
     match &process.exec_affinity_final {
         Some(cpus) => identity::cpus(cpus, "final")?,
         // The cgroup may allow others than before.
-        None => identity::any_cpu(),
+        None => identity::all_cpus()?,
     }
     let setting = Setting {
         plan: job.plan,
@@ -83,12 +83,11 @@ fn live(job: &Job) -> Result<()> {
         root: &root,
         make_cwd: false,
         may_set_groups: job.privileged || !job.user_namespace,
-        preserve_fds: job.preserve_fds,
         last_capability: job.last_capability,
     };
     let ready = setting.become_process()?;
     job.channel.send(&Message::Ready)?;
-    setting.execute(&ready, || Ok(()))
+    ready.execute(job.plan, process, job.preserve_fds, || Ok(()))
 }
 
 /// First of all: a process of the container may look at this one already.

@@ -36,6 +36,15 @@ pub fn scheduling(plan: &Plan, process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// All CPUs, whatever the caller was bound to; the kernel takes those that the cgroup allows.
+pub fn all_cpus() -> Result<()> {
+    let mut cpus = rustix::thread::CpuSet::new();
+    for cpu in 0..rustix::thread::CpuSet::MAX_CPU {
+        cpus.set(cpu);
+    }
+    rustix::thread::sched_setaffinity(None, &cpus).doing(|| "use all CPUs")
+}
+
 /// oom_score_adj; a value that is there already needs no write.
 pub fn oom_score(procfs: &Procfs, process: &Process) -> Result<()> {
     let Some(value) = process.oom_score_adj else { return Ok(()) };
@@ -94,14 +103,6 @@ pub fn limits(process: &Process) -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-/// All CPUs that the cgroup allows, whatever the caller was restricted to. A kernel or filter that
-/// refuses leaves the caller's, which is no reason to fail.
-pub fn any_cpu() {
-    let mut all = CpuSet::new();
-    (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
-    let _ = sched_setaffinity(None, &all);
 }
 
 /// The CPUs of process.execCPUAffinity.

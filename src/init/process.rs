@@ -33,8 +33,6 @@ pub struct Setting<'a> {
     pub make_cwd: bool,
     /// Whether the user namespace allows setgroups: not one that an ordinary user made.
     pub may_set_groups: bool,
-    /// Descriptors from 3 up that the process keeps.
-    pub preserve_fds: u32,
     /// The highest capability of the kernel.
     pub last_capability: u32,
 }
@@ -50,6 +48,31 @@ pub struct Ready {
     capabilities: Capabilities,
     /// The permitted set that the final one is taken from.
     permitted: u64,
+}
+
+impl Ready {
+    /// The last steps: filter, capabilities, hooks under both, and the program. After the filter only
+    /// capset(2), execve(2) and, with ambient capabilities, prctl(2) are called.
+    pub fn execute(
+        &self,
+        plan: &Plan,
+        process: &Process,
+        preserve_fds: u32,
+        hooks: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        sys::cloexec_from(preserve_fds.saturating_add(3)).doing(|| "mark descriptors to be closed")?;
+        signal::reset_for_exec().doing(|| "reset signals")?;
+        if let Some(filter) = plan.seccomp.as_ref().filter(|_| !self.filtered) {
+            sys::seccomp(&filter.program, filter.flags)
+                .doing(|| "load the seccomp filter (linux.seccomp)")?;
+            if !process.no_new_privileges {
+                identity::capabilities(&self.capabilities, self.permitted)?;
+            }
+        }
+        hooks()?;
+        let error = sys::execve(&self.program, &process.args, &self.env);
+        Err(error).doing(|| format!("exec `{}`", self.program.to_string_lossy()))
+    }
 }
 
 /// A new terminal from the container's own devpts: its master end sent to the host side, itself made
@@ -141,24 +164,6 @@ impl Setting<'_> {
         self.channel.send_with(&Message::SeccompListener, Some(listener.as_fd()))?;
         self.channel.expect(&Message::ListenerSent)?;
         Ok(true)
-    }
-
-    /// The last steps: filter, capabilities, hooks under both, and the program. After the filter only
-    /// capset(2), execve(2) and, with ambient capabilities, prctl(2) are called.
-    pub fn execute(&self, ready: &Ready, hooks: impl FnOnce() -> Result<()>) -> Result<()> {
-        let process = self.process;
-        sys::cloexec_from(self.preserve_fds.saturating_add(3)).doing(|| "mark descriptors to be closed")?;
-        signal::reset_for_exec().doing(|| "reset signals")?;
-        if let Some(filter) = self.plan.seccomp.as_ref().filter(|_| !ready.filtered) {
-            sys::seccomp(&filter.program, filter.flags)
-                .doing(|| "load the seccomp filter (linux.seccomp)")?;
-            if !process.no_new_privileges {
-                identity::capabilities(&ready.capabilities, ready.permitted)?;
-            }
-        }
-        hooks()?;
-        let error = sys::execve(&ready.program, &process.args, &ready.env);
-        Err(error).doing(|| format!("exec `{}`", ready.program.to_string_lossy()))
     }
 }
 

@@ -12,11 +12,18 @@ mod console;
 mod host;
 
 mod bad_input;
+mod cgroups;
 mod create_failures;
+mod docker;
 mod exec;
+mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod output;
 mod process;
+mod seccomp;
+mod security;
 mod signals;
+mod soak;
 mod terminal;

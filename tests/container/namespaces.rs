@@ -304,6 +304,9 @@ fn session_keyring_is_its_own() {
     let name = format!("_ses.{}", t.id);
     let keys = t.actions(&["syscall 250 0 -3 0", "read /proc/keys"]);
     assert!(keys[1]["ok"].as_str().unwrap().contains(&name), "{keys}");
-    t.runtime(&["run", "--no-new-keyring", &t.id]).ok();
-    assert!(!t.printed().rsplit('[').next().unwrap().contains(&name) || !is_oxrun());
+    let mut shared = Sandbox::new();
+    shared.config["linux"]["maskedPaths"] = json!([]);
+    shared.args(&["payload", "do", "read /proc/keys"]).write_config();
+    shared.runtime(&["run", "--no-new-keyring", &shared.id]).ok();
+    assert!(!shared.printed().contains(&format!("_ses.{}", shared.id)));
 }
