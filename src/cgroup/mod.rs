@@ -132,13 +132,18 @@ impl Manager {
     }
 
     /// Makes the directories that are missing. Fails where the cgroup is frozen or has processes;
-    /// an error that is `NotPermitted` says that this user may not make cgroups there.
+    /// an error that is `NotPermitted` says that this user may not make cgroups there. On failure
+    /// what was made is gone and the manager is `None`: the rest is others'.
     pub fn create(&mut self) -> Result<()> {
-        match self {
+        let result = match self {
             Manager::None => Ok(()),
             Manager::V1(c) => c.create(),
             Manager::V2(c) => c.create(),
+        };
+        if result.is_err() {
+            *self = Manager::None;
         }
+        result
     }
 
     /// Applies limits, then device rules (all of them, in order; an empty list leaves those in

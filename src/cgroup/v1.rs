@@ -184,7 +184,7 @@ impl Cgroup {
     pub fn freeze(&self) -> Result<()> {
         let node = self.node("freezer")?;
         let deadline = Instant::now() + FREEZE_TIME;
-        for round in 1.. {
+        for round in 1u32.. {
             node.write("freezer.state", "FROZEN")?;
             if node.read("freezer.state")?.trim() == "FROZEN" {
                 return Ok(());
@@ -192,7 +192,7 @@ impl Cgroup {
             if Instant::now() > deadline {
                 break;
             }
-            if round % 25 == 0 {
+            if round.is_multiple_of(25) {
                 node.write("freezer.state", "THAWED")?;
             }
             std::thread::sleep(Duration::from_micros(if round < 10 { 50 } else { 1000 }));

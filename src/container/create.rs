@@ -84,6 +84,11 @@ pub fn create(
     };
     let creating = creating_state(args, &plan, &cgroup)?;
     let entry = reserve(states, &creating, &config)?;
+    // A cgroup that cannot be made, or that others are in, is left as it is.
+    if let Err(error) = cgroup.create() {
+        entry.remove()?;
+        return Err(error);
+    }
     let making = Making { args, plan: &plan, host: &host, start };
     match make(&making, &entry, &mut cgroup, sockets, pid_file, creating) {
         Ok((state, launched)) => Ok(Created { entry, state, launched, plan }),
@@ -194,8 +199,11 @@ fn make(
     pid_file: Option<PidFile>,
     mut state: State,
 ) -> Result<(State, Launched)> {
-    cgroup.create()?;
+    crate::debug!("made the cgroup of `{}`", making.args.id);
     cgroup.apply(&making.plan.cgroup.resources, &making.plan.cgroup.devices)?;
+    if let Some(uid) = making.plan.cgroup.delegate {
+        cgroup.delegate(uid)?;
+    }
     let start = (making.start == StartBy::Socket).then(|| entry.bind_start_socket()).transpose()?;
     let launched = launch(Launch {
         id: &making.args.id,
@@ -207,6 +215,7 @@ fn make(
         preserve_fds: making.args.preserve_fds,
         host: making.host,
     })?;
+    crate::debug!("init of `{}` is ready, pid {}", making.args.id, launched.pid);
     let finish = || -> Result<State> {
         let pid = rustix::process::Pid::from_raw(launched.pid).context("init has no pid")?;
         state.phase = Phase::Created;

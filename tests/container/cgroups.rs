@@ -270,16 +270,16 @@ fn container_is_in_every_hierarchy() {
 }
 
 #[test]
-fn existing_group_is_used_and_a_busy_one_survives() {
+fn a_group_with_processes_of_others_is_refused_and_left_alone() {
     let mut t = Sandbox::new();
     if !is_oxrun() {
-        skip!("runc 1.1 logs errors about a shared control group");
+        skip!("runc 1.1 shares the control group");
     }
     t.config["linux"]["cgroupsPath"] = json!(format!("/{}shared", t.id));
     t.args(&["payload", "sleep", "60"]);
     t.create().ok();
     let other = t.other_id("second");
-    t.runtime(&["create", &other]).ok();
+    t.runtime(&["create", &other]).failed().says(&["container's cgroup is not empty"]).one_line();
     t.runtime(&["delete", "--force", &other]).ok();
     assert_eq!(t.status(), "created", "the other container in the group was killed");
     t.finish();
