@@ -510,6 +510,7 @@ mod tests {
             cgroup: serde_json::json!({"v2": "/x"}),
             own_pid_namespace: true,
             own_mount_namespace: true,
+            new_keyring: true,
             poststart: false,
             poststop: false,
             terminal: false,
