@@ -147,7 +147,7 @@ impl One<'_> {
         if (filesystem || cgroup) && destination == "/" {
             self.problem("destination", "a new filesystem on `/` would hide the root filesystem");
         }
-        if options.copy_up && self.mount.kind != "tmpfs" || options.copy_up && !filesystem {
+        if options.copy_up && !(filesystem && self.mount.kind == "tmpfs") {
             self.problem("options", "`tmpcopyup` is for the type tmpfs only");
         }
         if options.symlink.is_some() && !bind {
@@ -159,9 +159,10 @@ impl One<'_> {
         if !filesystem && !cgroup {
             for (key, _) in &options.data {
                 let text = format!(
-                    "unknown option `{key}`: without a new filesystem, only mount flags are possible"
+                    "{}.options: `{key}` has no effect: it is no mount flag, and there is no new filesystem to take it",
+                    self.path
                 );
-                self.problem("options", text);
+                self.warnings.push(text);
             }
         }
         if !filesystem && !options.super_names.is_empty() {

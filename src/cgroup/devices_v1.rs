@@ -4,7 +4,6 @@
 //! form cannot express is refused. Pure; used by `v1::Cgroup::set_devices`.
 
 use crate::bundle::plan::{DeviceKind, DeviceRule};
-use std::collections::BTreeMap;
 
 const READ: u8 = 1;
 const WRITE: u8 = 2;
@@ -18,7 +17,8 @@ type Key = (char, Option<u32>, Option<u32>);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     allow: bool,
-    exceptions: BTreeMap<Key, u8>,
+    /// In the order of the rules, which is the order of `devices.list`.
+    exceptions: Vec<(Key, u8)>,
 }
 
 /// One write: to devices.allow or to devices.deny, and what.
@@ -39,7 +39,7 @@ impl Policy {
         let access = access_of(rule);
         let everything = rule.kind == DeviceKind::All && rule.major.is_none() && rule.minor.is_none();
         if everything && access == ALL {
-            *self = Policy { allow: rule.allow, exceptions: BTreeMap::new() };
+            *self = Policy { allow: rule.allow, exceptions: Vec::new() };
             return Ok(());
         }
         let kinds: &[char] = match rule.kind {
@@ -52,10 +52,24 @@ impl Policy {
             if rule.allow == self.allow {
                 self.take_back(key, access)?;
             } else {
-                *self.exceptions.entry(key).or_default() |= access;
+                *self.bits_of(key) |= access;
             }
         }
         Ok(())
+    }
+
+    /// The bits of an exception, a new one at the end.
+    fn bits_of(&mut self, key: Key) -> &mut u8 {
+        let position = self.exceptions.iter().position(|(known, _)| *known == key);
+        let index = position.unwrap_or_else(|| {
+            self.exceptions.push((key, 0));
+            self.exceptions.len() - 1
+        });
+        &mut self.exceptions[index].1
+    }
+
+    fn known(&self, key: Key) -> u8 {
+        self.exceptions.iter().find(|(known, _)| *known == key).map_or(0, |(_, bits)| *bits)
     }
 
     /// Returns what a key covers to the default.
@@ -72,18 +86,18 @@ impl Policy {
                 ));
             }
         }
-        self.exceptions.retain(|_, bits| *bits != 0);
+        self.exceptions.retain(|(_, bits)| *bits != 0);
         Ok(())
     }
 
-    /// The kernel lets an access pass only if a single exception has all of it, so a narrow
+    /// The kernel lets an open for reading and writing pass only if a single exception has both, so a narrow
     /// exception gets what wider ones give.
     fn complete(&mut self) {
         let wide = self.exceptions.clone();
         for (key, bits) in &mut self.exceptions {
             for (other, more) in &wide {
                 if covers(*other, *key) {
-                    *bits |= more;
+                    *bits |= more & (READ | WRITE);
                 }
             }
         }
@@ -100,7 +114,7 @@ impl Policy {
                 Some("a") => policy.allow = true,
                 Some(kind @ ("b" | "c")) => {
                     let key = (if kind == "b" { 'b' } else { 'c' }, number(major), number(minor));
-                    *policy.exceptions.entry(key).or_default() |= bits(access.unwrap_or_default());
+                    *policy.bits_of(key) |= bits(access.unwrap_or_default());
                 }
                 _ => {}
             }
@@ -118,8 +132,8 @@ impl Policy {
             return writes;
         }
         let missing = |from: &Policy, to: &Policy, file: &'static str| -> Vec<Write> {
-            let difference = |(key, bits): (&Key, &u8)| {
-                let bits = bits & !from.exceptions.get(key).copied().unwrap_or(0);
+            let difference = |(key, bits): &(Key, u8)| {
+                let bits = bits & !from.known(*key);
                 (bits != 0).then(|| (file, line(*key, bits)))
             };
             to.exceptions.iter().filter_map(difference).collect()

@@ -256,8 +256,11 @@ fn cgroup_kill_reaches_what_forks() {
     sandbox.apply(r#"{"pids":{"limit":40}}"#).unwrap();
     sandbox.shell("while :; do sh -c 'sleep 0.01; sleep 100' & sleep 0.002; done 2>/dev/null");
     sandbox.go();
-    std::thread::sleep(Duration::from_millis(150));
-    assert!(sandbox.manager.processes().unwrap().len() > 3);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while sandbox.manager.processes().unwrap().len() <= 5 {
+        assert!(Instant::now() < deadline, "no processes");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     sandbox.manager.kill(libc::SIGKILL).unwrap();
     sandbox.status();
     assert!(sandbox.manager.remove().unwrap());
@@ -284,6 +287,41 @@ fn cgroup_is_joined_by_tasks_or_by_directory() {
 }
 
 #[test]
+fn cgroup_stats_show_what_is_used() {
+    let Some(mut sandbox) = Sandbox::new("stats") else { return };
+    sandbox.apply(r#"{"memory":{"limit":33554432},"pids":{"limit":12}}"#).unwrap();
+    sandbox.shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 100");
+    sandbox.go();
+    let stats = || serde_json::to_value(sandbox.manager.stats().unwrap()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while stats()["cpu"]["usage"]["user"].as_u64().unwrap() == 0 {
+        assert!(Instant::now() < deadline, "{}", stats());
+    }
+    let now = stats();
+    assert_eq!(now["memory"]["usage"]["limit"], 33_554_432);
+    assert_eq!(now["pids"]["limit"], 12);
+    assert!(now["pids"]["current"].as_u64().unwrap() >= 1);
+    assert!(now["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
+    assert!(now["memory"]["raw"]["pgfault"].is_u64());
+    assert_eq!(now["cpu"]["psi"].is_object(), sandbox.v2());
+    assert_eq!(sandbox.manager.oom_kill_count(), Some(0));
+    println!("{now}");
+    sandbox.frees();
+}
+
+#[test]
+fn cgroup_is_handed_over_on_v2_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let Some(sandbox) = Sandbox::new("delegate") else { return };
+    sandbox.manager.delegate(1234).unwrap();
+    let owner = |file: &str| sandbox.manager.path_of("memory").unwrap().join(file).metadata().unwrap().uid();
+    let uid = if sandbox.v2() { 1234 } else { 0 };
+    let other = if sandbox.v2() { "cgroup.max.depth" } else { "tasks" };
+    assert_eq!((owner("."), owner("cgroup.procs"), owner(other)), (uid, uid, 0));
+    sandbox.frees();
+}
+
+#[test]
 fn cgroup_v2_with_processes_gives_no_controllers() {
     let Some(mut sandbox) = Sandbox::new("inner") else { return };
     if !sandbox.v2() {
@@ -293,9 +331,17 @@ fn cgroup_v2_with_processes_gives_no_controllers() {
     let inner = format!("{}/inner", path("inner", "c"));
     let mut second = manager(&inner);
     second.create().unwrap();
-    let resources = serde_json::from_str(r#"{"cpu":{"shares":512}}"#).unwrap();
-    let error = format!("{:#}", second.apply(&resources, &[]).unwrap_err());
-    assert!(error.contains("no-internal-process") && error.contains("linux.resources.cpu.shares"), "{error}");
+    for (json, path) in [
+        (r#"{"cpu":{"shares":512}}"#, "linux.resources.cpu.shares"),
+        (r#"{"memory":{"limit":1048576}}"#, "linux.resources.memory.limit"),
+    ] {
+        let error = format!("{:#}", second.apply(&serde_json::from_str(json).unwrap(), &[]).unwrap_err());
+        assert!(error.contains("no-internal-process") && error.contains(path), "{error}");
+    }
+    second.apply(&Resources::default(), &[]).unwrap();
+    let pid = sandbox.shell("sleep 100");
+    second.add_process(pid).unwrap();
+    second.kill(libc::SIGKILL).unwrap();
     assert!(second.remove().unwrap());
     sandbox.frees();
 }

@@ -12,6 +12,7 @@ mod limits_v2;
 mod live_tests;
 mod node;
 mod setting;
+mod stats;
 mod v1;
 mod v2;
 
@@ -19,6 +20,7 @@ pub use layout::Layout;
 pub use limits::check;
 pub use node::{NotPermitted, Place};
 pub use setting::Old;
+pub use stats::Stats;
 
 use crate::bundle::json::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
@@ -258,6 +260,24 @@ impl Manager {
             Manager::None => None,
             Manager::V1(c) => c.oom_kill_count(),
             Manager::V2(c) => c.oom_kill_count(),
+        }
+    }
+
+    /// What is in use now, for `events`; none without cgroups.
+    pub fn stats(&self) -> Option<Stats> {
+        match self {
+            Manager::None => None,
+            Manager::V1(c) => Some(stats::of_v1(c)),
+            Manager::V2(c) => Some(stats::of_v2(&c.node)),
+        }
+    }
+
+    /// Hands the cgroup to a user of the host (checklist 8.15): the directory and the files that
+    /// the kernel lists for delegation. cgroup v1 is never handed over.
+    pub fn delegate(&self, uid: u32) -> Result<()> {
+        match self {
+            Manager::None | Manager::V1(_) => Ok(()),
+            Manager::V2(c) => c.delegate(uid),
         }
     }
 

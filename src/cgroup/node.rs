@@ -71,13 +71,15 @@ fn failure(what: String, errno: Errno) -> anyhow::Error {
 pub struct Node {
     /// Where it is.
     pub place: Place,
+    /// It was made just now, by this process.
+    pub fresh: bool,
     directory: OnceCell<OwnedFd>,
 }
 
 impl Node {
     /// A node that is opened when first used.
     pub fn new(place: Place) -> Node {
-        Node { place, directory: OnceCell::new() }
+        Node { place, fresh: false, directory: OnceCell::new() }
     }
 
     /// The hierarchy's root, checked to be a cgroup filesystem of the right version (R5).
@@ -120,6 +122,7 @@ impl Node {
             match make_path(root.as_fd(), &self.place.path) {
                 Ok(made) => {
                     self.place.made = made;
+                    self.fresh = made > 0;
                     match open_below(root.as_fd(), &self.place.path) {
                         Ok(fd) => drop(self.directory.set(fd)),
                         Err(Errno::NOENT) => continue,
@@ -163,6 +166,14 @@ impl Node {
     pub fn has(&self, file: &str) -> bool {
         let Ok(directory) = self.directory() else { return false };
         rustix::fs::accessat(directory, file, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
+    }
+
+    /// Names of its control files.
+    pub fn files(&self) -> Vec<String> {
+        let Some(entries) = self.directory().ok().and_then(|d| Dir::read_from(d).ok()) else {
+            return Vec::new();
+        };
+        entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// Writes a value to a control file in one write; the bare errno, for who can explain it.

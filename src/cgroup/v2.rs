@@ -13,6 +13,7 @@ use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
 use crate::sys::{bpf, errno};
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -136,8 +137,7 @@ impl Cgroup {
         let code = device_program::compile(rules);
         let program = load(&code).map_err(|e| anyhow!("load the device program: {e}"))?;
         let directory = self.node.directory()?;
-        let mut own =
-            if self.node.place.made > 0 { Vec::new() } else { own_programs(directory)? }.into_iter();
+        let mut own = if self.node.fresh { Vec::new() } else { own_programs(directory)? }.into_iter();
         let replaced = own.next();
         bpf::attach(directory, program.as_fd(), replaced.as_ref().map(AsFd::as_fd))
             .map_err(|e| anyhow!("attach the device program: {e}"))?;
@@ -204,6 +204,25 @@ impl Cgroup {
         field(&self.node.read_if_any("memory.events")?, "oom_kill")?.parse().ok()
     }
 
+    /// Hands the directory and its delegatable files to a user; files that are not there are
+    /// skipped.
+    pub fn delegate(&self, uid: u32) -> Result<()> {
+        let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate");
+        let list = list.unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
+        let directory = self.node.directory()?;
+        let owner = Some(rustix::fs::Uid::from_raw(uid));
+        for file in std::iter::once(".").chain(list.lines().filter(|l| !l.is_empty() && !l.contains('/'))) {
+            match rustix::fs::chownat(directory, file, owner, None, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => {
+                    let path = self.node.place.directory().join(file);
+                    bail!("give `{}` to user {uid}: {}", path.display(), errno::text(e));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What the hierarchy looks like inside the container.
     pub fn view(&self) -> Vec<HierarchyView> {
         vec![HierarchyView {
@@ -243,13 +262,24 @@ impl<'a> Level<'a> {
         Ok(Level { fd, mountpoint, path, enabled })
     }
 
-    /// Gives a controller to the cgroups below.
+    /// Gives a controller to the cgroups below. Where there are processes, the kernel refuses some
+    /// controllers, and with the others makes the cgroup threaded, so that none below it takes a
+    /// container any more: that is refused here.
     fn enable(&self, controller: &str) -> Result<()> {
         if self.enabled.split_whitespace().any(|c| c == controller) {
             return Ok(());
         }
+        if self.is_inner() {
+            return Err(self.explain(controller, Errno::BUSY));
+        }
         write_at(self.fd.as_fd(), "cgroup.subtree_control", &format!("+{controller}"))
             .map_err(|errno| self.explain(controller, errno))
+    }
+
+    /// Whether it has processes and is not the root, to which the rule does not apply.
+    fn is_inner(&self) -> bool {
+        read_at(self.fd.as_fd(), "cgroup.type").is_ok()
+            && read_at(self.fd.as_fd(), "cgroup.procs").is_ok_and(|pids| !pids.is_empty())
     }
 
     fn explain(&self, controller: &str, error: Errno) -> anyhow::Error {

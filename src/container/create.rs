@@ -10,7 +10,7 @@ use super::launch::{Launch, Launched, launch};
 use super::pidfile::PidFile;
 use super::statedir::{Entry, Phase, State, StateDir};
 use super::terminal;
-use crate::bundle::host::Host;
+use crate::bundle::Host;
 use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::{self, Options};
 use crate::cgroup::{self, Manager};
@@ -139,7 +139,7 @@ fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
         rootfs: plan.rootfs.clone(),
         created: crate::log::rfc3339(SystemTime::now()),
         owner: rustix::process::getuid().as_raw(),
-        cgroup: serde_json::to_value(cgroup.location()).context("write the cgroup's place")?,
+        cgroup: location_of(cgroup)?,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         own_mount_namespace: plan.namespaces.has(NamespaceKind::Mount),
         terminal: plan.process.as_ref().is_some_and(|p| p.terminal),
@@ -147,6 +147,10 @@ fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
         poststop: !plan.hooks.poststop.is_empty(),
         annotations: plan.annotations.clone(),
     })
+}
+
+fn location_of(cgroup: &Manager) -> Result<serde_json::Value> {
+    serde_json::to_value(cgroup.location()).context("write the cgroup's place")
 }
 
 /// Takes the id; what a killed `create` left of it is cleaned up first.
@@ -192,6 +196,8 @@ fn make(
     let finish = || -> Result<State> {
         let pid = rustix::process::Pid::from_raw(launched.pid).context("init has no pid")?;
         state.phase = Phase::Created;
+        // With the parents that had to be made, which go with the container.
+        state.cgroup = location_of(cgroup)?;
         state.init = Some(Identity::of(pid)?);
         if let Some(socket) = &sockets.pidfd {
             terminal::send_fd("--pidfd-socket", socket, launched.pidfd.as_fd(), "pidfd")?;
@@ -215,7 +221,7 @@ fn make(
 /// Leaves nothing of a container that could not be made; init is gone already.
 fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan) {
     let id = entry.id().to_string();
-    let mut warn = |what: &str, result: Result<()>| {
+    let warn = |what: &str, result: Result<()>| {
         if let Err(error) = result {
             crate::warn!("clean up after the failed create of `{id}`: {what}: {error:#}");
         }
@@ -223,7 +229,7 @@ fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan) {
     if !plan.namespaces.has(NamespaceKind::Mount) {
         warn("unmount", delete::unmount_host_root(&plan.rootfs));
     }
-    warn("remove the cgroup", cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()));
+    warn("remove the cgroup", cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()).map(drop));
     warn("remove the state", entry.remove());
     hooks::poststop(plan, &id);
 }

@@ -58,7 +58,9 @@ pub fn remove(entry: Entry, state: &State) -> Result<()> {
     if !state.own_mount_namespace {
         unmount_host_root(&state.rootfs)?;
     }
-    cgroup_of(state)?.remove()?;
+    if !cgroup_of(state)?.remove()? {
+        crate::debug!("the cgroup of `{}` is still in use by others", entry.id());
+    }
     let plan = state.poststop.then(|| super::plan_of(&entry, state));
     let id = entry.id().to_string();
     entry.remove()?;

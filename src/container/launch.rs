@@ -37,7 +37,7 @@ pub struct Launch<'a> {
     /// Descriptors from 3 up that the process keeps.
     pub preserve_fds: u32,
     /// The host's facts.
-    pub host: &'a crate::bundle::host::Host,
+    pub host: &'a crate::bundle::Host,
 }
 
 /// Init, ready to be started.

@@ -26,9 +26,9 @@ use statedir::{Entry, State};
 /// The plan of a container that exists, from the copy of config.json that `create` kept; for its
 /// hooks only.
 fn plan_of(entry: &Entry, state: &State) -> Result<Plan> {
-    let spec = crate::bundle::json::parse(&entry.read_config()?)
+    let spec = crate::bundle::parse(&entry.read_config()?)
         .map_err(|problems| anyhow::anyhow!("config.json of `{}`: {problems}", state.id))?;
     let options = crate::bundle::Options { bundle: state.bundle.clone(), no_pivot: false };
-    crate::bundle::lower(&spec, &options, &crate::bundle::host::Host::probe()?)
+    crate::bundle::lower(&spec, &options, &crate::bundle::Host::probe()?)
         .map_err(|problems| anyhow::anyhow!("config.json of `{}`: {problems}", state.id))
 }

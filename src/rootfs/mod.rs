@@ -81,6 +81,8 @@ impl<'a> Builder<'a> {
         let in_user_namespace = plan.namespaces.has(NamespaceKind::User);
         let propagation = match plan.root_propagation {
             0 => libc::MS_SLAVE | libc::MS_REC,
+            // An unbindable root could not be cloned; it becomes so when it was entered.
+            given if given & libc::MS_UNBINDABLE != 0 => libc::MS_PRIVATE | libc::MS_REC,
             given => given,
         };
         if plan.namespaces.has(NamespaceKind::Mount) {
@@ -181,12 +183,4 @@ pub fn make_readonly(root: &Root, features: MountFeatures) -> Result<()> {
     let kept = kept & (libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC);
     sys::mount_flags(c"/", kept | libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY)
         .doing(|| "make the root read-only")
-}
-
-/// Sets the propagation of the entered root as `linux.rootfsPropagation` says.
-pub fn set_root_propagation(plan: &Plan) -> Result<()> {
-    match plan.root_propagation {
-        0 => Ok(()),
-        flags => sys::mount_flags(c"/", flags).doing(|| "set the propagation of the root"),
-    }
 }

@@ -209,6 +209,10 @@ fn argument<T: Copy + PartialEq>(
     if let [(_, only)] = line {
         return leaf(asm, *only);
     }
+    if !layout.wide {
+        let line: Vec<(u32, T)> = line.iter().map(|(start, t)| (*start as u32, *t)).collect();
+        return low_word(asm, layout, index, &line, leaf);
+    }
     let lows = by_high_word(line);
     let highs: Vec<(u32, usize)> = lows.iter().enumerate().map(|(i, (high, _))| (*high, i)).collect();
     let place = tree::search(asm, &highs, &mut |asm, i| low_word(asm, layout, index, &lows[i].1, leaf));
@@ -227,7 +231,7 @@ fn low_word<T: Copy + PartialEq>(
 }
 
 /// Cuts a line of 64-bit values into lines of low words, each for the high words from its own up
-/// to the next one's. On 32-bit architectures there is one, for the high word 0.
+/// to the next one's.
 fn by_high_word<T: Copy + PartialEq>(line: &[(u64, T)]) -> Vec<(u32, Vec<(u32, T)>)> {
     let mut lines: Vec<(u32, Vec<(u32, T)>)> = Vec::new();
     let mut before = line[0].1;

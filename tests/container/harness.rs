@@ -322,6 +322,16 @@ impl Sandbox {
         spawn(&mut command, &out, &err)
     }
 
+    /// Starts a command whose standard output and error are a terminal.
+    pub fn spawn_on(&self, mut command: Command, terminal: &File) -> Running {
+        let line = format!("{command:?}");
+        command.stdout(terminal.try_clone().unwrap()).stderr(terminal.try_clone().unwrap());
+        let child = command.spawn().unwrap_or_else(|e| panic!("{line}: {e}"));
+        let nothing = self.dir().join("nothing");
+        File::create(&nothing).unwrap();
+        Running { child, command: line, stdout: nothing.clone(), stderr: nothing }
+    }
+
     /// Calls the runtime and waits.
     #[track_caller]
     pub fn runtime(&self, args: &[&str]) -> Outcome {

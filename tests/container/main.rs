@@ -8,6 +8,7 @@
 #[macro_use]
 mod harness;
 mod config;
+mod console;
 mod host;
 
 mod bad_input;
@@ -15,4 +16,6 @@ mod create_failures;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod signals;
+mod terminal;
 mod process;
