@@ -183,7 +183,7 @@ fn make(
     cgroup.create()?;
     cgroup.apply(&making.plan.cgroup.resources, &making.plan.cgroup.devices)?;
     let start = (making.start == StartBy::Socket).then(|| entry.bind_start_socket()).transpose()?;
-    let launched = launch(Launch {
+    let mut launched = launch(Launch {
         id: &making.args.id,
         plan: making.plan,
         cgroup,
