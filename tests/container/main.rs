@@ -16,6 +16,7 @@ mod create_failures;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod network_devices;
 mod signals;
 mod terminal;
 mod process;
