@@ -8,6 +8,7 @@ use super::hooks;
 use super::identity::Identity;
 use super::launch::{Launch, Launched, launch};
 use super::pidfile::PidFile;
+use super::rdt;
 use super::statedir::{Entry, Phase, State, StateDir};
 use super::terminal;
 use crate::bundle::Host;
@@ -69,12 +70,17 @@ pub fn create(
         true => Manager::None,
         false => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, &args.id)?,
     };
-    let creating = creating_state(&args.id, &plan, &cgroup)?;
+    let mut rdt = rdt::Place::find(plan.intel_rdt.as_ref(), &args.id)?;
+    let creating = creating_state(&args.id, &plan, &cgroup, rdt.clone())?;
     let entry = reserve(states, &creating, &config)?;
-    let making = Making { args, plan: &plan, host: &host, start };
-    match make(&making, &entry, &mut cgroup, sockets, pid_file, creating) {
+    let made = rdt::make(rdt.as_mut(), plan.intel_rdt.as_ref()).and_then(|()| {
+        let making = Making { args, plan: &plan, host: &host, start, rdt: rdt.as_ref() };
+        make(&making, &entry, &mut cgroup, sockets, pid_file, creating)
+    });
+    match made {
         Ok((state, launched)) => Ok(Created { entry, state, launched, plan }),
         Err(error) => {
+            rdt.iter_mut().for_each(rdt::Place::undo);
             undo(entry, &mut cgroup, &plan);
             Err(error)
         }
@@ -127,7 +133,7 @@ impl Sockets {
     }
 }
 
-fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
+fn creating_state(id: &str, plan: &Plan, cgroup: &Manager, rdt: Option<rdt::Place>) -> Result<State> {
     Ok(State {
         version: State::VERSION,
         oci_version: plan.oci_version.clone(),
@@ -140,6 +146,7 @@ fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
         created: crate::log::rfc3339(SystemTime::now()),
         owner: rustix::process::getuid().as_raw(),
         cgroup: location_of(cgroup)?,
+        rdt,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         own_mount_namespace: plan.namespaces.has(NamespaceKind::Mount),
         terminal: plan.process.as_ref().is_some_and(|p| p.terminal),
@@ -170,6 +177,7 @@ struct Making<'a> {
     plan: &'a Plan,
     host: &'a Host,
     start: StartBy,
+    rdt: Option<&'a rdt::Place>,
 }
 
 fn make(
@@ -187,6 +195,7 @@ fn make(
         id: &making.args.id,
         plan: making.plan,
         cgroup,
+        rdt: making.rdt,
         start,
         console: sockets.console,
         new_keyring: !making.args.no_new_keyring,

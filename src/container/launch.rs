@@ -3,6 +3,7 @@
 
 use super::hooks;
 use super::netdevice::{self, Moved};
+use super::rdt::Place;
 use crate::bundle::plan::{MountSource, NamespaceKind, Plan};
 use crate::cgroup::Manager;
 use crate::error::Doing;
@@ -28,6 +29,8 @@ pub struct Launch<'a> {
     pub plan: &'a Plan,
     /// The container's cgroups, made and limited.
     pub cgroup: &'a Manager,
+    /// The container's resctrl group, made.
+    pub rdt: Option<&'a Place>,
     /// The listening start.sock; none for `run`.
     pub start: Option<OwnedFd>,
     /// Connection to the receiver of the terminal; none keeps the terminal for the caller.
@@ -136,6 +139,9 @@ fn explain_clone(error: &std::io::Error, plan: &Plan) -> anyhow::Error {
 fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut Launched) -> Result<()> {
     namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, privileged)?;
     raise_hard_limits(launch.plan, launched.pid)?;
+    if let Some(place) = launch.rdt {
+        place.join(launched.pid)?;
+    }
     launched.channel.send(&Message::Begin).or_else(|error| died(launch, launched, Some(error)))?;
     loop {
         let Some((message, fd)) = launched.channel.receive()? else { return died(launch, launched, None) };

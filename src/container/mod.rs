@@ -12,6 +12,7 @@ pub mod kill;
 mod launch;
 mod netdevice;
 mod pidfile;
+mod rdt;
 mod rtnetlink;
 pub mod run;
 pub mod spec;

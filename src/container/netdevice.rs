@@ -52,12 +52,14 @@ pub fn give(devices: &[(String, String)], pid: i32) -> Result<Moved> {
 fn enter(pid: i32) -> Result<Moved> {
     let outside = Side { namespace: namespace_of("self")?, client: Client::open()? };
     let namespace = namespace_of(&pid.to_string())?;
-    let inode = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|s| s.st_ino).doing(|| "look at a network namespace");
+    let inode =
+        |fd: &OwnedFd| rustix::fs::fstat(fd).map(|s| s.st_ino).doing(|| "look at a network namespace");
     if inode(&namespace)? == inode(&outside.namespace)? {
         bail!("the container's network namespace is the host's: a device cannot be moved there");
     }
     let flag = NamespaceKind::Network.flag();
-    setns(&namespace, flag).doing(|| "enter the container's network namespace (this needs root on the host)")?;
+    setns(&namespace, flag)
+        .doing(|| "enter the container's network namespace (this needs root on the host)")?;
     let client = Client::open();
     setns(&outside.namespace, flag).doing(|| "return to the host's network namespace")?;
     Ok(Moved { outside, inside: Side { namespace, client: client? }, devices: Vec::new() })

@@ -48,9 +48,8 @@ pub struct Address {
 impl Client {
     /// Opens a socket (NETLINK_ROUTE is protocol 0) in the network namespace that the caller is in.
     pub fn open() -> Result<Client> {
-        let socket =
-            socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
-                .doing(|| "open an rtnetlink socket")?;
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
+            .doing(|| "open an rtnetlink socket")?;
         crate::sys::netlink::extended_ack(&socket).doing(|| "set up the rtnetlink socket")?;
         Ok(Client { socket })
     }
@@ -238,7 +237,8 @@ fn address(message: &[u8], index: u32) -> Option<Address> {
     let head = message.get(HEADER..HEADER + ADDRESS)?;
     let &[family, prefix, short_flags, scope, ..] = head else { return None };
     let all = attributes(message.get(HEADER + ADDRESS..)?);
-    let long_flags = all.iter().find(|(kind, _)| *kind == libc::IFA_FLAGS).and_then(|(_, value)| word(value, 0));
+    let long_flags =
+        all.iter().find(|(kind, _)| *kind == libc::IFA_FLAGS).and_then(|(_, value)| word(value, 0));
     let flags = long_flags.unwrap_or(short_flags.into());
     let wanted = word(head, 4) == Some(index)
         && scope == libc::RT_SCOPE_UNIVERSE

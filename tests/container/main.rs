@@ -17,6 +17,6 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod network_devices;
+mod process;
 mod signals;
 mod terminal;
-mod process;

@@ -17,7 +17,18 @@ impl Network {
         let number = COUNTER.fetch_add(1, Ordering::SeqCst);
         let network = Network { name: format!("oxt-{}-{number}", std::process::id()) };
         host_command("ip", &["netns", "add", &network.name]).ok();
-        network.ip(&["link", "add", "left", "address", "02:00:00:00:00:01", "type", "veth", "peer", "name", "right"]);
+        network.ip(&[
+            "link",
+            "add",
+            "left",
+            "address",
+            "02:00:00:00:00:01",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "right",
+        ]);
         network
     }
 
@@ -165,7 +176,11 @@ fn failing_create_puts_devices_back() {
     let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
     let strip = |text: &str| words(text).into_iter().filter(|w| !w.ends_with(':')).collect::<Vec<_>>();
     assert_eq!(strip(&network.ip(&["-o", "addr", "show", "left", "scope", "global"])), strip(&before));
-    assert!(network.devices().lines().any(|l| l.contains(": right@left") && l.contains(",UP")), "{}", network.devices());
+    assert!(
+        network.devices().lines().any(|l| l.contains(": right@left") && l.contains(",UP")),
+        "{}",
+        network.devices()
+    );
 }
 
 #[test]
@@ -201,7 +216,9 @@ fn devices_that_cannot_be_moved() {
     run_in(&t, &network).failed().says(&["linux.netDevices.lo): move it: "]).one_line();
     give(&mut t, json!({"left": {}}));
     config::add_namespace(&mut t.config, "network", &format!("/run/netns/{}", network.name));
-    run_in(&t, &network).failed().says(&["linux.netDevices: the container's network namespace is the host's"]);
+    run_in(&t, &network)
+        .failed()
+        .says(&["linux.netDevices: the container's network namespace is the host's"]);
     config::drop_namespace(&mut t.config, "network");
     run_in(&t, &network).failed().says(&["linux.netDevices: needs a network namespace"]);
     t.assert_clean();
