@@ -46,10 +46,14 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Features => output::print(&cli::features::of_this_binary()?)?,
         Command::Spec { bundle, rootless } => container::spec::write(bundle.as_deref(), rootless)?,
         Command::Create(args) => {
+            create::check_preserved(args.preserve_fds)?;
             let states = StateDir::open_or_create(&root)?;
             create::create(&states, settings(global)?, &args, StartBy::Socket, true)?;
         }
-        Command::Run(args) => return run::run(&StateDir::open_or_create(&root)?, settings(global)?, &args),
+        Command::Run(args) => {
+            create::check_preserved(args.create.preserve_fds)?;
+            return run::run(&StateDir::open_or_create(&root)?, settings(global)?, &args);
+        }
         Command::Start { id } => start::start(&existing(&root, &id)?, &id)?,
         Command::State { id } => {
             output::print(&output::state(&inspect::state(&existing(&root, &id)?, &id)?)?)?;

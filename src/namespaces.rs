@@ -5,7 +5,7 @@ use crate::bundle::plan::{IdMap, NamespaceKind, Namespaces};
 use crate::error::Doing;
 use crate::procfs::Procfs;
 use crate::sys::clone::{namespace_type, setns, unshare};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rustix::fs::OFlags;
 use std::os::fd::OwnedFd;
 
@@ -20,18 +20,22 @@ pub struct Joined {
 
 /// Opens what is joined, on the host side, and checks that each file is a namespace of its kind.
 pub fn open_joined(namespaces: &Namespaces) -> Result<Vec<Joined>> {
-    namespaces.join.iter().map(|(kind, path)| open_one(*kind, path)).collect()
+    namespaces
+        .join
+        .iter()
+        .map(|j| open_one(j.kind, &j.path).with_context(|| format!("linux.namespaces[{}]", j.index)))
+        .collect()
 }
 
 fn open_one(kind: NamespaceKind, path: &std::path::Path) -> Result<Joined> {
     let name = kind.name();
     let shown = path.display();
     let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
-        .doing(|| format!("open the {name} namespace `{shown}` (linux.namespaces)"))?;
+        .doing(|| format!("open the {name} namespace `{shown}`"))?;
     match namespace_type(&fd) {
         Ok(flag) if flag == kind.flag() => Ok(Joined { kind, fd }),
         _ => {
-            bail!("join the {name} namespace: `{shown}` is not a namespace of type {name} (linux.namespaces)")
+            bail!("join the {name} namespace: `{shown}` is not a namespace of type {name}")
         }
     }
 }

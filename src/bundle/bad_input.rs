@@ -225,8 +225,6 @@ fn mounts() {
         ),
         ("6.04", "/mounts/-", "{\"destination\":\"/x\"}", "mounts[7].type", "missing"),
         ("6.04", "/mounts/-", "{\"destination\":\"/x\",\"type\":\"none\"}", "mounts[7].type", "missing"),
-        ("6.05", "/mounts/-", &bind(",\"rо\""), "mounts[7].options", "unknown option `rо`"),
-        ("6.05", "/mounts/-", &bind(",\"remount\",\"size=1\""), "mounts[7].options", "unknown option `size`"),
         (
             "6.08",
             "/mounts/-",

@@ -178,6 +178,14 @@ fn mount_destinations() {
     assert_eq!(warnings, ["mounts[7].destination: `../a` is relative, taken as `/a`"]);
     let (_, warnings) = mount(r#"{"destination":"/a","source":"/s","options":["bind","sync"]}"#);
     assert_eq!(warnings, ["mounts[7].options: `sync` without effect: only a new filesystem has these"]);
+    for options in ["\"bind\",\"RO\"", "\"remount\",\"RO\"", "\"shared\",\"RO\""] {
+        let (_, warnings) =
+            mount(&format!("{{\"destination\":\"/a\",\"source\":\"/s\",\"options\":[{options}]}}"));
+        assert!(
+            warnings.len() == 1 && warnings[0].starts_with("mounts[7].options: `RO` has no effect"),
+            "{warnings:?}"
+        );
+    }
 }
 
 #[test]
@@ -219,7 +227,10 @@ fn namespaces_to_create_and_to_join() {
     .unwrap();
     use NamespaceKind::*;
     assert_eq!(plan.namespaces.create, [Network, Ipc, Uts, Mount, Cgroup, User, Time]);
-    assert_eq!(plan.namespaces.join, [(Pid, PathBuf::from("/proc/1/ns/pid"))]);
+    assert_eq!(
+        plan.namespaces.join,
+        [crate::bundle::plan::Join { kind: Pid, path: PathBuf::from("/proc/1/ns/pid"), index: 0 }]
+    );
     assert_eq!((plan.namespaces.boottime, plan.namespaces.monotonic), (Some((i64::MIN, 0)), Some((0, 1))));
     let line = IdMap { inside: 0, outside: 100_000, size: 65536 };
     assert_eq!((plan.namespaces.uid_map, plan.namespaces.gid_map), (vec![line], vec![line]));

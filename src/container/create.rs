@@ -21,6 +21,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::SystemTime;
 
+/// Sees that the descriptors which the process is to keep were handed over. Descriptors of this
+/// program are close-on-exec, those of the caller are not.
+pub fn check_preserved(count: u32) -> Result<()> {
+    for number in 3..count.saturating_add(3) {
+        if !crate::sys::process::is_inherited(number as i32) {
+            bail!(
+                "--preserve-fds {count}: descriptor {number} is not open; pass {count} descriptors from 3 on"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// How init will be told to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartBy {
@@ -73,6 +86,11 @@ pub fn create(
     let mut rdt = rdt::Place::find(plan.intel_rdt.as_ref(), &args.id)?;
     let creating = creating_state(&args.id, &plan, &cgroup, rdt.clone())?;
     let entry = reserve(states, &creating, &config)?;
+    // A cgroup that cannot be made, or that others are in, is left as it is.
+    if let Err(error) = cgroup.create() {
+        entry.remove()?;
+        return Err(error);
+    }
     let made = rdt::make(rdt.as_mut(), plan.intel_rdt.as_ref()).and_then(|()| {
         let making = Making { args, plan: &plan, host: &host, start, rdt: rdt.as_ref() };
         make(&making, &entry, &mut cgroup, sockets, pid_file, creating)
@@ -188,7 +206,7 @@ fn make(
     pid_file: Option<PidFile>,
     mut state: State,
 ) -> Result<(State, Launched)> {
-    cgroup.create()?;
+    crate::debug!("made the cgroup of `{}`", making.args.id);
     cgroup.apply(&making.plan.cgroup.resources, &making.plan.cgroup.devices)?;
     let start = (making.start == StartBy::Socket).then(|| entry.bind_start_socket()).transpose()?;
     let mut launched = launch(Launch {
@@ -202,6 +220,7 @@ fn make(
         preserve_fds: making.args.preserve_fds,
         host: making.host,
     })?;
+    crate::debug!("init of `{}` is ready, pid {}", making.args.id, launched.pid);
     let finish = || -> Result<State> {
         let pid = rustix::process::Pid::from_raw(launched.pid).context("init has no pid")?;
         state.phase = Phase::Created;

@@ -72,6 +72,16 @@ pub fn ended(pidfd: &OwnedFd) -> Result<bool> {
     }
 }
 
+/// Whether a process is on its way out and executes nothing any more (PF_EXITING, sched.h), though its
+/// end may take until others in its pid namespace were waited for.
+pub fn exiting(pid: i32) -> bool {
+    const PF_EXITING: u64 = 4;
+    let Ok(text) = read_small(&format!("/proc/{pid}/stat")) else { return true };
+    let after_name = text.rfind(')').and_then(|end| text.get(end + 1..)).unwrap_or_default();
+    let flags = after_name.split_ascii_whitespace().nth(6).and_then(|flags| flags.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
 /// State letter and start time of a process; none when the file does not look as documented.
 fn read_stat(pid: i32) -> Result<Option<(u8, u64)>, Errno> {
     let text = read_small(&format!("/proc/{pid}/stat"))?;

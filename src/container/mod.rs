@@ -17,6 +17,7 @@ mod rtnetlink;
 pub mod run;
 pub mod spec;
 pub mod start;
+pub mod state;
 pub mod statedir;
 pub mod terminal;
 

@@ -34,6 +34,15 @@ pub fn scheduling(plan: &Plan, process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// All CPUs, whatever the caller was bound to; the kernel takes those that the cgroup allows.
+pub fn all_cpus() -> Result<()> {
+    let mut cpus = rustix::thread::CpuSet::new();
+    for cpu in 0..rustix::thread::CpuSet::MAX_CPU {
+        cpus.set(cpu);
+    }
+    rustix::thread::sched_setaffinity(None, &cpus).doing(|| "use all CPUs")
+}
+
 /// oom_score_adj; a value that is there already needs no write.
 pub fn oom_score(procfs: &Procfs, process: &Process) -> Result<()> {
     let Some(value) = process.oom_score_adj else { return Ok(()) };

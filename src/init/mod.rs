@@ -70,9 +70,23 @@ pub fn run(job: Job) -> ! {
 
 /// From the clone to the exec. `reporter` becomes the connection of `start` once there is one.
 fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
+    let ready = prepare(job)?;
+    job.channel.send(&Message::Ready)?;
+    // Nothing that is still alive here owns a descriptor, but the job, which is never dropped.
+    close_for_waiting(job)?;
+    wait_for_start(job, reporter)?;
+    match (&job.plan.process, ready) {
+        (Some(process), Some(ready)) => execute(job, process, ready),
+        _ => nothing_to_execute(job, reporter),
+    }
+}
+
+/// Everything that can fail, so that `create` fails and not `start`.
+fn prepare(job: &Job) -> Result<Option<Ready>> {
     close_inherited(job)?;
     job.channel.expect(&Message::Begin)?;
     enter_cgroups(job)?;
+    identity::all_cpus()?;
     enter_namespaces(job)?;
     await_network_devices(job)?;
     // Files and directories that the runtime makes have the modes that it says.
@@ -84,19 +98,14 @@ fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     // A session of its own, so that no terminal of the caller can be reached (TIOCSTI).
     rustix::process::setsid().doing(|| "start a new session")?;
     let Some(process) = &job.plan.process else {
-        seal_root(job, &root, null.as_ref())?;
-        return wait_without_process(job, reporter);
+        return seal_root(job, &root, null.as_ref()).map(|()| None);
     };
     // Before masks: /dev/pts is then as the mounts left it (CVE-2025-52565).
     take_terminal(job, &root, process)?;
     write_sysctls(job)?;
     seal_root(job, &root, null.as_ref())?;
     rustix::process::umask(umask);
-    let ready = become_process(job, process, &root)?;
-    job.channel.send(&Message::Ready)?;
-    close_for_waiting(job)?;
-    wait_for_start(job, reporter)?;
-    execute(job, process, ready)
+    become_process(job, process, &root).map(Some)
 }
 
 /// What the host side had open for itself (the state directory, sockets) is not for init; the
@@ -430,10 +439,7 @@ fn wait_for_start(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
 
 /// A container without a process can be created. `start` has nothing to execute then: the container
 /// ends at once, and `start` says so.
-fn wait_without_process(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
-    job.channel.send(&Message::Ready)?;
-    close_for_waiting(job)?;
-    wait_for_start(job, reporter)?;
+fn nothing_to_execute(job: &Job, reporter: &Option<Channel>) -> Result<()> {
     reporter.as_ref().unwrap_or(&job.channel).send(&Message::NothingToRun)?;
     sys::exit_now(0)
 }

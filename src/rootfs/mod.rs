@@ -65,6 +65,8 @@ pub struct Builder<'a> {
     pub in_user_namespace: bool,
     /// The root: the attached mount of the root filesystem.
     pub root: Root,
+    /// Mounts that become read-only when all targets below them were made.
+    readonly_later: Vec<OwnedFd>,
     ask_host: &'a mut AskHost<'a>,
 }
 
@@ -89,7 +91,16 @@ impl<'a> Builder<'a> {
             sys::mount_flags(c"/", propagation).doing(|| "set the propagation of the mount namespace")?;
         }
         let tree = attach_over_itself(plan)?;
-        Ok(Builder { plan, host, procfs, cgroups, in_user_namespace, root: Root::new(tree), ask_host })
+        Ok(Builder {
+            plan,
+            host,
+            procfs,
+            cgroups,
+            in_user_namespace,
+            root: Root::new(tree),
+            readonly_later: Vec::new(),
+            ask_host,
+        })
     }
 
     /// Mounts, devices and links, in the order of the specification.
@@ -99,6 +110,10 @@ impl<'a> Builder<'a> {
         }
         if self.makes_devices() {
             device::create_all(self)?;
+        }
+        let readonly = Change { set: u64::from(sys::MOUNT_ATTR_RDONLY), ..Change::default() };
+        for mount in std::mem::take(&mut self.readonly_later) {
+            self.set_attributes(&mount, readonly)?;
         }
         Ok(())
     }

@@ -230,7 +230,14 @@ fn filesystem(
     if let Some(label) = builder.plan.mount_label.as_ref().filter(|_| !ordinary_directory(kind)) {
         data.push(("context".into(), Some(label.clone())));
     }
-    let attributes = MountAttrFlags::from_bits_retain(m.attributes.set as u32);
+    // Targets below a tmpfs are made in it, so it becomes read-only when all mounts are done.
+    let later = kind == "tmpfs" && m.attributes.set & u64::from(sys::MOUNT_ATTR_RDONLY) != 0;
+    let (mut attributes, mut super_flags) = (m.attributes.set as u32, super_flags);
+    if later {
+        attributes &= !sys::MOUNT_ATTR_RDONLY;
+        super_flags &= !libc::MS_RDONLY;
+    }
+    let attributes = MountAttrFlags::from_bits_retain(attributes);
     let tree = match new_filesystem(kind, source, super_flags, &data, attributes) {
         Err(error) if builder.in_user_namespace && crate::error::errno_of(&error) == libc::EPERM => {
             super::userns::fallback(builder, kind, error)?
@@ -241,7 +248,11 @@ fn filesystem(
     if m.copy_up {
         super::copyup::copy(&target.fd, &tree).context("copy the target's content into the tmpfs")?;
     }
-    place(builder, m, &tree, &target)
+    place(builder, m, &tree, &target)?;
+    if later {
+        builder.readonly_later.push(tree);
+    }
+    Ok(())
 }
 
 /// Filesystems whose target must be a real directory at that very place (CVE-2019-19921).

@@ -46,7 +46,7 @@ pub struct Check {
 }
 
 /// One rule that speaks of a number. With `part`, it speaks of that subcall of socketcall or ipc.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy)]
 struct Entry {
     number: u32,
     part: u8,
@@ -87,7 +87,8 @@ impl Line {
 
     fn add(&mut self, policy: &Policy, arch: &'static Arch) {
         let (mut entries, newest) = entries(policy, arch);
-        entries.sort_unstable();
+        // Stable: rules stay in the profile's order.
+        entries.sort_by_key(|entry| u64::from(entry.number) << 8 | u64::from(entry.part));
         let unlisted = Unlisted::new(policy, arch, newest);
         let mut next = arch.first();
         for group in entries.chunk_by(|a, b| a.number == b.number) {

@@ -5,6 +5,7 @@
 mod arch;
 mod checks;
 mod decision;
+mod explain;
 mod interpreter;
 pub mod notify;
 mod policy;
@@ -14,6 +15,8 @@ mod tree;
 
 use crate::bundle::json::Problems;
 use crate::bundle::spec::Seccomp;
+pub use explain::{Query, explain};
+
 use arch::{ARCHITECTURES, Arch, NATIVE};
 use decision::{Line, Verdict};
 use policy::{ACTIONS, FLAGS, KILL_THREAD, OPERATORS, Policy};

@@ -1,5 +1,6 @@
 //! Tests of the compiler as a whole: what is refused, and what compiled programs do.
 
+mod kernel;
 mod libseccomp;
 mod property;
 mod reference;
@@ -184,6 +185,29 @@ fn newer_calls_return_enosys() {
     assert_eq!(run("SCMP_ACT_LOG", "SCMP_ARCH_X86_64", 436), policy::LOG);
     assert_eq!(run("SCMP_ACT_TRACE", "SCMP_ARCH_X86_64", 436), policy::TRACE | 1);
     assert_eq!(run("SCMP_ACT_KILL_PROCESS", "SCMP_ARCH_X86", 436), policy::KILL_THREAD);
+}
+
+#[test]
+fn explanations_tell_what_happens() {
+    let ask = |arch: Option<&str>, syscall: Option<&str>, args: &[u64]| {
+        let query =
+            Query { arch: arch.map(Into::into), syscall: syscall.map(Into::into), args: args.to_vec() };
+        explain(&docker(), &query).map_err(|e| e.to_string())
+    };
+    let whole = ask(None, None, &[]).unwrap();
+    assert!(whole.contains("SCMP_ARCH_X86_64 and SCMP_ARCH_X32 (audit 0xc000003e)"), "{whole}");
+    assert!(whole.contains("41 socket") && whole.contains("if arg0 < 0x26"), "{whole}");
+    assert!(whole.contains("SCMP_ACT_ERRNO(38)"), "{whole}");
+    let first = |text: String| text.lines().next().unwrap_or_default().to_string();
+    let socket = ask(None, Some("socket"), &[38]).unwrap();
+    assert!(socket.contains("return SCMP_ACT_ERRNO(1)"), "{socket}");
+    assert!(first(socket).starts_with("socket (0x29) on SCMP_ARCH_X86_64: SCMP_ACT_ERRNO(1) after "));
+    let allowed = first(ask(Some("x86"), Some("socketcall"), &[1]).unwrap());
+    assert!(allowed.starts_with("socketcall (0x66) on SCMP_ARCH_X86: SCMP_ACT_ALLOW after "), "{allowed}");
+    assert!(ask(Some("arm"), Some("read"), &[]).unwrap().contains("does not list SCMP_ARCH_ARM"));
+    assert!(ask(None, Some("socketcall"), &[]).unwrap_err().contains("it exists on SCMP_ARCH_X86,"));
+    assert!(ask(None, Some("red"), &[]).unwrap_err().contains("find system call `red`"));
+    assert!(ask(Some("vax"), None, &[]).unwrap_err().contains("must be one of SCMP_ARCH_X86_64"));
 }
 
 #[test]

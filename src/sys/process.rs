@@ -273,6 +273,13 @@ pub fn sethostname(name: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a descriptor is open and stays so on exec, as those that the caller handed over do.
+pub fn is_inherited(fd: i32) -> bool {
+    // SAFETY: plain integers; nothing is changed.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC == 0
+}
+
 /// dup2(2) that leaves the descriptor `target` open on exec.
 pub fn dup_onto(fd: impl AsFd, target: i32) -> io::Result<()> {
     // SAFETY: plain integers; `target` is 0, 1 or 2, which no OwnedFd of this program owns.

@@ -112,8 +112,11 @@ pub fn pair() -> (Master, File) {
     unlockpt(&master).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
     let path = name.to_str().unwrap();
-    let custom = std::os::unix::fs::OpenOptionsExt::custom_flags(OpenOptions::new().read(true).write(true), libc::O_NOCTTY)
-        .open(path)
-        .unwrap();
+    let custom = std::os::unix::fs::OpenOptionsExt::custom_flags(
+        OpenOptions::new().read(true).write(true),
+        libc::O_NOCTTY,
+    )
+    .open(path)
+    .unwrap();
     (Master { file: File::from(master), text: String::new() }, custom)
 }

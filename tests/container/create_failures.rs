@@ -47,9 +47,9 @@ fn cpu_period_refused() {
 
 #[test]
 fn cgroup_cannot_be_made() {
-    // The name is longer than a file name may be.
-    fails_cleanly(&["too long"], |t| {
-        t.config["linux"]["cgroupsPath"] = json!(format!("/{}{}", t.id, "x".repeat(300)));
+    // A file of the hierarchy's root stands where a directory would have to be made.
+    fails_cleanly(&["not a directory", "file exists"], |t| {
+        t.config["linux"]["cgroupsPath"] = json!(format!("/cgroup.procs/{}", t.id));
     });
 }
 

@@ -116,6 +116,12 @@ impl Outcome {
         self
     }
 
+    /// Asserts that the error has a text of oxrun's own; for other runtimes nothing.
+    #[track_caller]
+    pub fn says_in_oxrun(self, text: &str) -> Outcome {
+        if is_oxrun() { self.says(&[text]) } else { self }
+    }
+
     /// Asserts that the error is one line; a promise of oxrun alone.
     #[track_caller]
     pub fn one_line(self) -> Outcome {

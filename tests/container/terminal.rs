@@ -86,7 +86,14 @@ fn long_socket_paths_work() {
 #[test]
 fn console_is_the_same_terminal() {
     let mut t = Sandbox::new();
-    let words = ["payload", "do", "statl /dev/console", "statl /proc/self/fd/0", "statfs /dev/console", "write /dev/console x"];
+    let words = [
+        "payload",
+        "do",
+        "statl /dev/console",
+        "statl /proc/self/fd/0",
+        "statfs /dev/console",
+        "write /dev/console x",
+    ];
     let (mut master, _) = created(&mut t, &words);
     t.start().ok();
     let text = master.rest();
@@ -198,7 +205,10 @@ fn foreground_run_has_a_terminal_inside() {
     drop(other);
     let text = master.rest();
     assert_eq!(outcome.code, 0, "{text}");
-    assert!(text.ends_with("}\r\n") && !text.contains("\r\r"), "no staircase on the caller's terminal: {text:?}");
+    assert!(
+        text.ends_with("}\r\n") && !text.contains("\r\r"),
+        "no staircase on the caller's terminal: {text:?}"
+    );
     let report = json_of(&text);
     assert!((0..3).all(|n| report["tty"][n]["terminal"] == true), "{}", report["tty"]);
     assert!(report["tty"][0]["link"].as_str().unwrap().starts_with("/dev/pts/"));

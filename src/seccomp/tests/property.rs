@@ -179,6 +179,29 @@ fn random_profiles_do_what_they_mean() {
 }
 
 #[test]
+fn many_rules_for_one_call_do_what_they_mean() {
+    let arch = Arch::named("SCMP_ARCH_X86_64").unwrap();
+    let number = arch.number(arch::call("clone").unwrap()).unwrap();
+    let mut random = Random(5);
+    for spec in profiles(2000).chunks(20).map(|chunk| {
+        let mut spec = chunk[0].clone();
+        spec.syscalls = chunk.iter().flat_map(|spec| spec.syscalls.clone()).collect();
+        spec.syscalls.retain(|rule| rule.args.len() > 1);
+        spec.syscalls.iter_mut().for_each(|rule| rule.names = vec!["clone".into()]);
+        spec
+    }) {
+        let program = compiled(&spec).program;
+        let args = spec.syscalls.iter().flat_map(|r| &r.args);
+        let mentioned: Vec<u64> = args.flat_map(|a| [a.value, a.value_two]).collect();
+        for _ in 0..100 {
+            let args = std::array::from_fn(|_| random.value(&mentioned));
+            let call = Call { number, audit: arch.audit, big_endian: false, args };
+            assert_eq!(wrong(&spec, &program, &call), None);
+        }
+    }
+}
+
+#[test]
 fn docker_default_profile_over_all_numbers() {
     let mut spec = docker();
     spec.architectures = ARCHITECTURES.iter().map(|a| a.name.to_string()).collect();
