@@ -2,6 +2,8 @@
 //! the moment when init has only to be told to start. Called by `create` for `create` and `run`.
 
 use super::hooks;
+use super::netdevice::{self, Moved};
+use super::rdt::Place;
 use crate::bundle::plan::{MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
 use crate::error::Doing;
@@ -28,6 +30,8 @@ pub struct Launch<'a> {
     pub plan: &'a Plan,
     /// The container's cgroups, made and limited.
     pub cgroup: &'a Manager,
+    /// The container's resctrl group, made.
+    pub rdt: Option<&'a Place>,
     /// The listening start.sock; none for `run`.
     pub start: Option<OwnedFd>,
     /// Connection to the receiver of the terminal; none keeps the terminal for the caller.
@@ -51,11 +55,16 @@ pub struct Launched {
     pub channel: Channel,
     /// The terminal's master end when nobody else received it.
     pub master: Option<OwnedFd>,
+    /// Network devices that were moved into the container.
+    moved: Option<Moved>,
 }
 
 impl Launched {
-    /// Ends init and reaps it.
-    pub fn kill(&self) {
+    /// Ends init and reaps it; network devices go back first.
+    pub fn kill(&mut self) {
+        if let Some(moved) = &mut self.moved {
+            moved.put_back();
+        }
         // A process that is gone already needs no signal and no wait.
         let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
         let _ = sys::wait_pidfd(&self.pidfd);
@@ -102,7 +111,7 @@ pub fn launch(launch: Launch) -> Result<Launched> {
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
             signal::set_mask(mask).doing(|| "restore the signal mask")?;
-            let mut launched = Launched { pid, pidfd, channel: ours, master: None };
+            let mut launched = Launched { pid, pidfd, channel: ours, master: None, moved: None };
             let talked = detour.leave().and_then(|()| converse(&launch, &procfs, privileged, &mut launched));
             match talked {
                 Ok(()) => Ok(launched),
@@ -131,10 +140,17 @@ fn explain_clone(error: &std::io::Error, plan: &Plan) -> anyhow::Error {
 fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut Launched) -> Result<()> {
     namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, privileged)?;
     raise_hard_limits(launch.plan.process.as_ref(), launched.pid)?;
+    if let Some(place) = launch.rdt {
+        place.join(launched.pid)?;
+    }
     launched.channel.send(&Message::Begin).or_else(|error| died(launch, launched, Some(error)))?;
     loop {
         let Some((message, fd)) = launched.channel.receive()? else { return died(launch, launched, None) };
         match (message, fd) {
+            (Message::InNamespaces, _) => {
+                launched.moved = Some(netdevice::give(&launch.plan.net_devices, launched.pid)?);
+                launched.channel.send(&Message::DevicesGiven)?;
+            }
             (Message::AskSource(index), _) => answer(launched, open_source(launch.plan, index, launched))?,
             (Message::AskIdMap(index), _) => answer(launched, id_map(launch.plan, index, procfs, launched))?,
             (Message::RootfsReady, _) => {

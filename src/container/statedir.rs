@@ -513,6 +513,7 @@ mod tests {
             new_keyring: true,
             poststart: false,
             poststop: false,
+            rdt: None,
             terminal: false,
             annotations: BTreeMap::new(),
         }

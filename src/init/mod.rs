@@ -92,6 +92,7 @@ fn prepare(job: &Job) -> Result<Option<process::Ready>> {
     enter_cgroups(&job.cgroup_tasks)?;
     identity::all_cpus()?;
     enter_namespaces(job)?;
+    await_network_devices(job)?;
     // Files and directories that the runtime makes have the modes that it says.
     let umask = rustix::process::umask(Mode::empty());
     set_names(job.plan)?;
@@ -181,6 +182,15 @@ fn enter_namespaces(job: &Job) -> Result<()> {
         join_keyring(job.id)?;
     }
     Ok(())
+}
+
+/// The host side moves network devices in; before sysctls and hooks, which may be about them.
+fn await_network_devices(job: &Job) -> Result<()> {
+    if job.plan.net_devices.is_empty() {
+        return Ok(());
+    }
+    job.channel.send(&Message::InNamespaces)?;
+    job.channel.expect(&Message::DevicesGiven)
 }
 
 /// In a user namespace ids are those of its map; files are made as its root.
