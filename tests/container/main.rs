@@ -17,6 +17,7 @@ mod create_failures;
 mod docker;
 mod hooks;
 mod lifecycle;
+mod mount_options;
 mod mounts;
 mod namespaces;
 mod network_devices;
