@@ -85,9 +85,9 @@ fn number(text: &str) -> i64 {
 }
 
 fn read(path: &str) -> Attempt {
-    let mut bytes = vec![0; 65536];
-    let length = fs::File::open(path)?.read(&mut bytes)?;
-    Ok(json!(String::from_utf8_lossy(&bytes[..length])))
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(1 << 18).read_to_end(&mut bytes)?;
+    Ok(json!(String::from_utf8_lossy(&bytes)))
 }
 
 /// Writes without creating: what is to be written to is expected to be there.
@@ -270,7 +270,9 @@ fn scheduler() -> Attempt {
     // SAFETY: the kernel fills at most `size` bytes.
     check(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &mut now, size, 0) })?;
     let times = [now.runtime, now.deadline, now.period];
-    Ok(json!({"policy": now.policy, "flags": now.flags, "nice": now.nice, "priority": now.priority, "times": times}))
+    Ok(
+        json!({"policy": now.policy, "flags": now.flags, "nice": now.nice, "priority": now.priority, "times": times}),
+    )
 }
 
 fn umask() -> String {
