@@ -4,7 +4,7 @@
 use super::hooks;
 use super::netdevice::{self, Moved};
 use super::rdt::Place;
-use crate::bundle::plan::{MountSource, NamespaceKind, Plan, Process};
+use crate::bundle::plan::{Mount, MountIdMap, MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
 use crate::error::Doing;
 use crate::init::sync::{Channel, Message};
@@ -151,8 +151,9 @@ fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut L
                 launched.moved = Some(netdevice::give(&launch.plan.net_devices, launched.pid)?);
                 launched.channel.send(&Message::DevicesGiven)?;
             }
-            (Message::AskSource(index), _) => answer(launched, open_source(launch.plan, index, launched))?,
-            (Message::AskIdMap(index), _) => answer(launched, id_map(launch.plan, index, procfs, launched))?,
+            (Message::AskSource(index), _) => {
+                answer(launched, give_source(launch.plan, index, procfs, launched))?;
+            }
             (Message::RootfsReady, _) => {
                 hooks::before_pivot(launch.plan, launch.id, launched.pid)?;
                 launched.channel.send(&Message::HooksDone)?;
@@ -229,12 +230,24 @@ fn answer(launched: &Launched, result: Result<OwnedFd>) -> Result<()> {
     }
 }
 
+/// The source of a bind mount, with its id map.
+fn give_source(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Result<OwnedFd> {
+    let mount = plan.mounts.iter().find(|m| m.index == index as usize);
+    let mount = mount.with_context(|| format!("mounts[{index}] does not exist"))?;
+    let tree = open_source(mount, launched)?;
+    if let Some(map) = &mount.id_map {
+        let owner = id_map_owner(map, procfs, launched)?;
+        crate::sys::mount::mount_idmap(&tree, &owner, map.recursive)
+            .doing(|| "map the ids of the mount; the filesystem or the kernel may not support it")?;
+    }
+    Ok(tree)
+}
+
 /// Clones the source of a bind mount with the host's privileges, but in init's mount namespace, so
 /// that earlier mounts are seen and the clone can be attached there.
-fn open_source(plan: &Plan, index: u32, launched: &Launched) -> Result<OwnedFd> {
-    let mount = plan.mounts.iter().find(|m| m.index == index as usize);
-    let Some(MountSource::Bind { path, recursive, symlink, .. }) = mount.map(|m| &m.source) else {
-        bail!("mounts[{index}] is not a bind mount");
+fn open_source(mount: &Mount, launched: &Launched) -> Result<OwnedFd> {
+    let MountSource::Bind { path, recursive, symlink, .. } = &mount.source else {
+        bail!("mounts[{}] is not a bind mount", mount.index);
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let cwd = rustix::fs::open(".", flags, Mode::empty()).doing(|| "keep the working directory")?;
@@ -251,9 +264,7 @@ fn open_source(plan: &Plan, index: u32, launched: &Launched) -> Result<OwnedFd> 
 
 /// A user namespace with the id map of a mount: the container's own, or one made for the map by a
 /// child that waits until it was opened.
-fn id_map(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Result<OwnedFd> {
-    let map = plan.mounts.iter().find(|m| m.index == index as usize).and_then(|m| m.id_map.as_ref());
-    let map = map.with_context(|| format!("mounts[{index}] has no id map"))?;
+fn id_map_owner(map: &MountIdMap, procfs: &Procfs, launched: &Launched) -> Result<OwnedFd> {
     if map.uid_map.is_empty() {
         return user_namespace_of(launched.pid);
     }

@@ -15,7 +15,7 @@ use crate::error::{Doing, errno_of};
 use crate::namespaces::{self, Joined};
 use crate::procfs::Procfs;
 use crate::rootfs::path::Root;
-use crate::rootfs::{self, Ask, Builder, MountFeatures, device, hide};
+use crate::rootfs::{self, Builder, MountFeatures, device, hide};
 use crate::sys::clone::{Forked, clone3, unshare};
 use crate::sys::process as sys;
 use anyhow::{Result, bail};
@@ -244,7 +244,7 @@ fn join_keyring(id: &str) -> Result<()> {
 /// Mounts and devices, with the hooks of the host side and of createContainer, which run while the
 /// host's files can still be seen; then the new root is entered.
 fn build_root(job: &Job) -> Result<Root> {
-    let mut ask = |question| ask_host(job, question);
+    let mut ask = |index| ask_host(job, index);
     let mut builder = Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)?;
     builder.build()?;
     wait_for_host_hooks(job)?;
@@ -253,11 +253,8 @@ fn build_root(job: &Job) -> Result<Root> {
 }
 
 /// Asks the host side for a descriptor that init may not open.
-fn ask_host(job: &Job, question: Ask) -> Result<OwnedFd> {
-    job.channel.send(&match question {
-        Ask::MountSource(index) => Message::AskSource(index as u32),
-        Ask::IdMap(index) => Message::AskIdMap(index as u32),
-    })?;
+fn ask_host(job: &Job, index: usize) -> Result<OwnedFd> {
+    job.channel.send(&Message::AskSource(index as u32))?;
     match job.channel.receive()? {
         Some((Message::Given, Some(fd))) => Ok(fd),
         Some((Message::Refused(text), _)) => bail!(text),

@@ -7,7 +7,7 @@
 //!       ── Begin ────────────────────────────────────▶  cgroup, namespaces, mounts, devices
 //!       ◀────────────────────────── InNamespaces ────    (only with network devices)
 //!       ── DevicesGiven ─────────────────────────────▶
-//!       ◀──────────── Ask {source or id map} ────────    (only in user namespaces)
+//!       ◀──────────── AskSource ─────────────────────    (user namespaces and id maps)
 //!       ── Given {fd} or Refused {text} ─────────────▶
 //!       ◀─────────────────────────── RootfsReady ────    (only with hooks of the host side)
 //!    prestart, createRuntime hooks
@@ -48,8 +48,6 @@ pub enum Message {
     DevicesGiven,
     /// Init wants the source of a bind mount, by index.
     AskSource(u32),
-    /// Init wants the id map of a mount, by index, as a user namespace.
-    AskIdMap(u32),
     /// The descriptor asked for.
     Given,
     /// It could not be had.
@@ -81,7 +79,6 @@ impl Message {
         let (kind, number, text): (u8, i32, &str) = match self {
             Message::Begin => (1, 0, ""),
             Message::AskSource(index) => (2, *index as i32, ""),
-            Message::AskIdMap(index) => (3, *index as i32, ""),
             Message::Given => (4, 0, ""),
             Message::Refused(text) => (5, 0, text),
             Message::RootfsReady => (6, 0, ""),
@@ -114,7 +111,6 @@ impl Message {
         Ok(match kind {
             1 => Message::Begin,
             2 => Message::AskSource(number as u32),
-            3 => Message::AskIdMap(number as u32),
             4 => Message::Given,
             5 => Message::Refused(text()),
             6 => Message::RootfsReady,

@@ -18,6 +18,7 @@ mod docker;
 mod exec;
 mod hooks;
 mod lifecycle;
+mod mount_options;
 mod mounts;
 mod namespaces;
 mod network_devices;
