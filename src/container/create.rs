@@ -8,6 +8,7 @@ use super::hooks;
 use super::identity::Identity;
 use super::launch::{Launch, Launched, launch};
 use super::pidfile::PidFile;
+use super::rdt;
 use super::statedir::{Entry, Phase, State, StateDir};
 use super::terminal;
 use crate::bundle::Host;
@@ -82,12 +83,22 @@ pub fn create(
         true => Manager::None,
         false => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, &args.id)?,
     };
-    let creating = creating_state(&args.id, &plan, &cgroup)?;
+    let mut rdt = rdt::Place::find(plan.intel_rdt.as_ref(), &args.id)?;
+    let creating = creating_state(args, &plan, &cgroup, rdt.clone())?;
     let entry = reserve(states, &creating, &config)?;
-    let making = Making { args, plan: &plan, host: &host, start };
-    match make(&making, &entry, &mut cgroup, sockets, pid_file, creating) {
+    // A cgroup that cannot be made, or that others are in, is left as it is.
+    if let Err(error) = cgroup.create() {
+        entry.remove()?;
+        return Err(error);
+    }
+    let made = rdt::make(rdt.as_mut(), plan.intel_rdt.as_ref()).and_then(|()| {
+        let making = Making { args, plan: &plan, host: &host, start, rdt: rdt.as_ref() };
+        make(&making, &entry, &mut cgroup, sockets, pid_file, creating)
+    });
+    match made {
         Ok((state, launched)) => Ok(Created { entry, state, launched, plan }),
         Err(error) => {
+            rdt.iter_mut().for_each(rdt::Place::undo);
             undo(entry, &mut cgroup, &plan);
             Err(error)
         }
@@ -140,11 +151,11 @@ impl Sockets {
     }
 }
 
-fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
+fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager, rdt: Option<rdt::Place>) -> Result<State> {
     Ok(State {
         version: State::VERSION,
         oci_version: plan.oci_version.clone(),
-        id: id.to_string(),
+        id: args.id.clone(),
         phase: Phase::Creating,
         creator: Identity::own()?,
         init: None,
@@ -153,8 +164,10 @@ fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
         created: crate::log::rfc3339(SystemTime::now()),
         owner: rustix::process::getuid().as_raw(),
         cgroup: location_of(cgroup)?,
+        rdt,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         own_mount_namespace: plan.namespaces.has(NamespaceKind::Mount),
+        new_keyring: !args.no_new_keyring,
         terminal: plan.process.as_ref().is_some_and(|p| p.terminal),
         poststart: !plan.hooks.poststart.is_empty(),
         poststop: !plan.hooks.poststop.is_empty(),
@@ -183,6 +196,7 @@ struct Making<'a> {
     plan: &'a Plan,
     host: &'a Host,
     start: StartBy,
+    rdt: Option<&'a rdt::Place>,
 }
 
 fn make(
@@ -193,19 +207,24 @@ fn make(
     pid_file: Option<PidFile>,
     mut state: State,
 ) -> Result<(State, Launched)> {
-    cgroup.create()?;
+    crate::debug!("made the cgroup of `{}`", making.args.id);
     cgroup.apply(&making.plan.cgroup.resources, &making.plan.cgroup.devices)?;
+    if let Some(uid) = making.plan.cgroup.delegate {
+        cgroup.delegate(uid)?;
+    }
     let start = (making.start == StartBy::Socket).then(|| entry.bind_start_socket()).transpose()?;
-    let launched = launch(Launch {
+    let mut launched = launch(Launch {
         id: &making.args.id,
         plan: making.plan,
         cgroup,
+        rdt: making.rdt,
         start,
         console: sockets.console,
         new_keyring: !making.args.no_new_keyring,
         preserve_fds: making.args.preserve_fds,
         host: making.host,
     })?;
+    crate::debug!("init of `{}` is ready, pid {}", making.args.id, launched.pid);
     let finish = || -> Result<State> {
         let pid = rustix::process::Pid::from_raw(launched.pid).context("init has no pid")?;
         state.phase = Phase::Created;

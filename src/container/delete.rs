@@ -62,6 +62,9 @@ pub fn remove(entry: Entry, state: &State) -> Result<()> {
     if !cgroup_of(state)?.remove()? {
         crate::debug!("the cgroup of `{}` is still in use by others", entry.id());
     }
+    if let Some(rdt) = &state.rdt {
+        rdt.remove()?;
+    }
     let plan = state.poststop.then(|| super::plan_of(&entry, state));
     let id = entry.id().to_string();
     entry.remove()?;
@@ -84,6 +87,11 @@ pub fn end_processes(entry: &Entry, state: &State) -> Result<()> {
         // A frozen process of cgroup v1 dies only when it is thawed.
         cgroup.thaw()?;
         wait_for_end(&init, state)?;
+    }
+    // While a container is made its cgroup may still be found to be another's; an init without its
+    // creator ends by itself.
+    if state.phase == Phase::Creating {
+        return Ok(());
     }
     cgroup.kill(libc::SIGKILL)
 }

@@ -2,7 +2,9 @@
 //! the moment when init has only to be told to start. Called by `create` for `create` and `run`.
 
 use super::hooks;
-use crate::bundle::plan::{MountSource, NamespaceKind, Plan};
+use super::netdevice::{self, Moved};
+use super::rdt::Place;
+use crate::bundle::plan::{MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
 use crate::error::Doing;
 use crate::init::sync::{Channel, Message};
@@ -11,6 +13,7 @@ use crate::namespaces::{self, Detour};
 use crate::procfs::Procfs;
 use crate::rootfs::MountFeatures;
 use crate::rootfs::mount::clone_tree;
+use crate::seccomp::notify;
 use crate::sys::clone::{Forked, clone3, setns};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::{exe, signal};
@@ -27,6 +30,8 @@ pub struct Launch<'a> {
     pub plan: &'a Plan,
     /// The container's cgroups, made and limited.
     pub cgroup: &'a Manager,
+    /// The container's resctrl group, made.
+    pub rdt: Option<&'a Place>,
     /// The listening start.sock; none for `run`.
     pub start: Option<OwnedFd>,
     /// Connection to the receiver of the terminal; none keeps the terminal for the caller.
@@ -50,11 +55,16 @@ pub struct Launched {
     pub channel: Channel,
     /// The terminal's master end when nobody else received it.
     pub master: Option<OwnedFd>,
+    /// Network devices that were moved into the container.
+    moved: Option<Moved>,
 }
 
 impl Launched {
-    /// Ends init and reaps it.
-    pub fn kill(&self) {
+    /// Ends init and reaps it; network devices go back first.
+    pub fn kill(&mut self) {
+        if let Some(moved) = &mut self.moved {
+            moved.put_back();
+        }
         // A process that is gone already needs no signal and no wait.
         let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
         let _ = sys::wait_pidfd(&self.pidfd);
@@ -101,7 +111,7 @@ pub fn launch(launch: Launch) -> Result<Launched> {
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
             signal::set_mask(mask).doing(|| "restore the signal mask")?;
-            let mut launched = Launched { pid, pidfd, channel: ours, master: None };
+            let mut launched = Launched { pid, pidfd, channel: ours, master: None, moved: None };
             let talked = detour.leave().and_then(|()| converse(&launch, &procfs, privileged, &mut launched));
             match talked {
                 Ok(()) => Ok(launched),
@@ -129,11 +139,18 @@ fn explain_clone(error: &std::io::Error, plan: &Plan) -> anyhow::Error {
 /// The host side's part, message by message.
 fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut Launched) -> Result<()> {
     namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, privileged)?;
-    raise_hard_limits(launch.plan, launched.pid)?;
+    raise_hard_limits(launch.plan.process.as_ref(), launched.pid)?;
+    if let Some(place) = launch.rdt {
+        place.join(launched.pid)?;
+    }
     launched.channel.send(&Message::Begin).or_else(|error| died(launch, launched, Some(error)))?;
     loop {
         let Some((message, fd)) = launched.channel.receive()? else { return died(launch, launched, None) };
         match (message, fd) {
+            (Message::InNamespaces, _) => {
+                launched.moved = Some(netdevice::give(&launch.plan.net_devices, launched.pid)?);
+                launched.channel.send(&Message::DevicesGiven)?;
+            }
             (Message::AskSource(index), _) => answer(launched, open_source(launch.plan, index, launched))?,
             (Message::AskIdMap(index), _) => answer(launched, id_map(launch.plan, index, procfs, launched))?,
             (Message::RootfsReady, _) => {
@@ -142,7 +159,13 @@ fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut L
             }
             (Message::Console, Some(master)) => deliver_console(launch, launched, master)?,
             (Message::SeccompListener, Some(listener)) => {
-                crate::seccomp::notify::send(launch.plan, launch.id, launched.pid, &listener)?;
+                notify::connect(launch.plan)?.send(
+                    "creating",
+                    launch.id,
+                    launched.pid,
+                    launched.pid,
+                    &listener,
+                )?;
                 launched.channel.send(&Message::ListenerSent)?;
             }
             (Message::Successor(pid), Some(pidfd)) => {
@@ -184,8 +207,8 @@ fn died(launch: &Launch, launched: &Launched, error: Option<anyhow::Error>) -> R
 
 /// Raising a hard limit needs the host's CAP_SYS_RESOURCE, which init may not have; lowering is left
 /// to init, as low limits would be in its own way.
-fn raise_hard_limits(plan: &Plan, pid: i32) -> Result<()> {
-    for limit in plan.process.iter().flat_map(|p| &p.rlimits) {
+pub fn raise_hard_limits(process: Option<&Process>, pid: i32) -> Result<()> {
+    for limit in process.iter().flat_map(|p| &p.rlimits) {
         let (soft, hard) = sys::get_rlimit(limit.resource).doing(|| format!("read {}", limit.name))?;
         if limit.hard > hard {
             sys::set_rlimit(pid, limit.resource, soft, limit.hard).doing(|| {

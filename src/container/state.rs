@@ -37,10 +37,16 @@ pub struct State {
     pub owner: u32,
     /// Where its cgroup is, in the form of the cgroup manager; null is none.
     pub cgroup: serde_json::Value,
+    /// Its resctrl group; states of older versions have none.
+    #[serde(default)]
+    pub rdt: Option<super::rdt::Place>,
     /// Whether it has a pid namespace of its own, so that init's end is the end of all.
     pub own_pid_namespace: bool,
     /// Whether its mounts are in a namespace of their own, and not the host's.
     pub own_mount_namespace: bool,
+    /// Whether its processes have a session keyring of their own.
+    #[serde(default)]
+    pub new_keyring: bool,
     /// Whether its process has a terminal.
     pub terminal: bool,
     /// Whether there are poststart hooks in its config.json.

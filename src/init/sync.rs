@@ -5,6 +5,8 @@
 //!    clone3 ─────────────────────────────────────────▶  waits
 //!    id maps, hard limits
 //!       ── Begin ────────────────────────────────────▶  cgroup, namespaces, mounts, devices
+//!       ◀────────────────────────── InNamespaces ────    (only with network devices)
+//!       ── DevicesGiven ─────────────────────────────▶
 //!       ◀──────────── Ask {source or id map} ────────    (only in user namespaces)
 //!       ── Given {fd} or Refused {text} ─────────────▶
 //!       ◀─────────────────────────── RootfsReady ────    (only with hooks of the host side)
@@ -40,6 +42,10 @@ const MAX_TEXT: usize = 16 * 1024;
 pub enum Message {
     /// Id maps are written and limits set: go on.
     Begin,
+    /// Init is in its namespaces and waits for network devices.
+    InNamespaces,
+    /// They are there.
+    DevicesGiven,
     /// Init wants the source of a bind mount, by index.
     AskSource(u32),
     /// Init wants the id map of a mount, by index, as a user namespace.
@@ -87,6 +93,8 @@ impl Message {
             Message::Start => (12, 0, ""),
             Message::Successor(pid) => (13, *pid, ""),
             Message::Failed(errno, text) => (14, *errno, text),
+            Message::InNamespaces => (16, 0, ""),
+            Message::DevicesGiven => (17, 0, ""),
             Message::NothingToRun => (15, 0, ""),
         };
         let text = text.as_bytes();
@@ -119,6 +127,8 @@ impl Message {
             13 => Message::Successor(number),
             14 => Message::Failed(number, text()),
             15 => Message::NothingToRun,
+            16 => Message::InNamespaces,
+            17 => Message::DevicesGiven,
             other => bail!("unknown message {other} between the runtime's processes"),
         })
     }

@@ -21,7 +21,7 @@ impl Call {
     /// The word at an offset; the instruction pointer is 0.
     fn word(&self, offset: u32) -> Option<u32> {
         match offset {
-            _ if offset % 4 != 0 => None,
+            _ if !offset.is_multiple_of(4) => None,
             0 => Some(self.number),
             4 => Some(self.audit),
             8 | 12 => Some(0),

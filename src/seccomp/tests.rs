@@ -15,12 +15,6 @@ fn docker() -> Seccomp {
     serde_json::from_str(include_str!("../../tests/data/docker-seccomp-oci.json")).unwrap()
 }
 
-fn call(arch: &str, name: &str, args: [u64; 6]) -> Call {
-    let arch = Arch::named(arch).unwrap();
-    let number = arch.number(arch::call(name).unwrap()).unwrap();
-    Call { number, audit: arch.audit, big_endian: arch.big_endian, args }
-}
-
 #[test]
 fn docker_default_profile_fits() {
     let mut problems = Problems::default();

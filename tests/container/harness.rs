@@ -313,6 +313,12 @@ impl Sandbox {
         self.command_of(&words, args)
     }
 
+    /// The same from inside a network namespace that `ip netns` made.
+    pub fn in_network(&self, namespace: &str, args: &[&str]) -> Command {
+        let file = format!("--net=/run/netns/{namespace}");
+        self.command_of(&["nsenter", &file, runtime().to_str().unwrap()], args)
+    }
+
     fn command_of(&self, words: &[&str], args: &[&str]) -> Command {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("--root").arg(self.state_dir()).args(args);
