@@ -117,7 +117,10 @@ pub fn exec_with(verb: &str, words: &[&str]) {
                 libc::CPU_SET(argument.parse().unwrap(), &mut set);
                 assert_eq!(libc::sched_setaffinity(0, std::mem::size_of_val(&set), &set), 0);
             }
-            other => panic!("unknown verb {other}"),
+            other => {
+                eprintln!("payload: unknown verb {other}");
+                std::process::exit(99);
+            }
         }
     }
     exec(&words[split + 1..]);
