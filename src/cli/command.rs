@@ -35,6 +35,22 @@ pub struct Global {
     pub rootless: Rootless,
 }
 
+/// Which containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The one with this id.
+    One(String),
+    /// All whose id has a match of this regular expression (`--regex`).
+    Matching(String),
+}
+
+impl Target {
+    fn of(matches: &Matches) -> Result<Target> {
+        let id = matches.id()?;
+        Ok(if matches.switch("regex") { Target::Matching(id) } else { Target::One(id) })
+    }
+}
+
 /// `--cgroup-manager`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CgroupManager {
@@ -78,7 +94,7 @@ pub enum Command {
     /// Send a signal.
     Kill {
         /// Which container.
-        id: String,
+        id: Target,
         /// What is sent.
         signal: Signal,
         /// To all its processes.
@@ -87,7 +103,7 @@ pub enum Command {
     /// Remove a container.
     Delete {
         /// Which container.
-        id: String,
+        id: Target,
         /// Kill it first; an unknown one is no error.
         force: bool,
     },
@@ -279,12 +295,12 @@ pub fn kill(matches: &Matches) -> Result<Command> {
         Some(name) => Signal::parse(&name)?,
         None => Signal::TERM,
     };
-    Ok(Command::Kill { id: matches.id()?, signal, all: matches.switch("all") })
+    Ok(Command::Kill { id: Target::of(matches)?, signal, all: matches.switch("all") })
 }
 
 /// `delete`.
 pub fn delete(matches: &Matches) -> Result<Command> {
-    Ok(Command::Delete { id: matches.id()?, force: matches.switch("force") })
+    Ok(Command::Delete { id: Target::of(matches)?, force: matches.switch("force") })
 }
 
 /// `list`.

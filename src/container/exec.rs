@@ -7,6 +7,7 @@
 use super::delete::cgroup_of;
 use super::error::Error;
 use super::foreground::{self, Console};
+use super::handover::Handover;
 use super::pidfile::PidFile;
 use super::statedir::{Entry, State, StateDir, Status};
 use super::terminal::{self, HostTerminal};
@@ -31,6 +32,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Runs the process; the answer is its exit status, 0 when detached.
 pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
+    let handover = Handover::to_process(args.preserve_fds)?;
     let host = Host::probe()?;
     let entry = states.open_entry(&args.id)?;
     let state = entry.state()?;
@@ -42,7 +44,7 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     let entrance = Entrance::open(args, &state, &plan, init, &host)?;
     // Blocked before the process exists, so that it has its own dispositions, and none is lost.
     signal::block_all().doing(|| "block signals")?;
-    let born = enter_and_clone(args, &state, &plan, &process, entrance)?;
+    let born = enter_and_clone(args, handover, &state, &plan, &process, entrance)?;
     let mut talk = Talk { args, state: &state, status, outside: &outside, born: &born, master: None };
     if let Err(error) = talk.until_executed().and_then(|()| talk.announce()) {
         born.kill();
@@ -187,6 +189,7 @@ impl Born {
 /// The point of no return: from here on this process touches no path.
 fn enter_and_clone(
     args: &Exec,
+    handover: Handover,
     state: &State,
     plan: &Plan,
     process: &Process,
@@ -222,7 +225,7 @@ fn enter_and_clone(
                 cgroup_tasks: entrance.join.tasks,
                 procfs: entrance.procfs,
                 keyring: state.new_keyring,
-                preserve_fds: args.preserve_fds,
+                preserve_fds: handover.all,
                 privileged: entrance.privileged,
                 last_capability: entrance.last_capability,
             })
@@ -309,5 +312,5 @@ fn wait(born: &Born, master: Option<OwnedFd>, host: Option<HostTerminal>) -> Res
     let (input, output) = (std::io::stdin(), std::io::stdout());
     let console = master.map(|master| Console { master, input: input.as_fd(), output: output.as_fd(), host });
     let pid = rustix::process::Pid::from_raw(born.pid).context("the process has no pid")?;
-    Ok(foreground::supervise(&born.pidfd, pid, console)? as u8)
+    Ok(foreground::supervise(&born.pidfd, pid, console, None)? as u8)
 }
