@@ -18,7 +18,7 @@ use cli::command::{CgroupManager, Command, Global, Target};
 use cli::{help, output};
 use container::create::{Settings, StartBy};
 use container::statedir::StateDir;
-use container::{create, delete, events, inspect, kill, matching, pause, ps, run, start, update};
+use container::{create, delete, events, inspect, kill, matching, mounts, pause, ps, run, start, update};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -79,6 +79,9 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
                 cli::command::Format::Json => format!("{}\n", serde_json::to_string(&pids)?),
                 cli::command::Format::Table => ps::table(&pids, &arguments)?,
             })?;
+        }
+        Command::Mounts { change, id, file } => {
+            mounts::change(&existing(&root, &id)?, &id, change, &file)?;
         }
         Command::Update(args) => update::update(&existing(&root, &args.id)?, &args)?,
         Command::Events { id, stats, interval } => {

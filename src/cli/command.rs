@@ -51,6 +51,15 @@ impl Target {
     }
 }
 
+/// What `mounts` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountsChange {
+    /// Mount what is listed.
+    Add,
+    /// Unmount what is on the destinations listed.
+    Remove,
+}
+
 /// `--cgroup-manager`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CgroupManager {
@@ -141,6 +150,15 @@ pub enum Command {
         format: Format,
         /// For ps(1).
         arguments: Vec<OsString>,
+    },
+    /// Change the mounts of a running container.
+    Mounts {
+        /// How.
+        change: MountsChange,
+        /// Which container.
+        id: String,
+        /// A list of mounts as JSON.
+        file: PathBuf,
     },
     /// Change limits.
     Update(Update),
@@ -325,6 +343,17 @@ pub fn spec(matches: &Matches) -> Result<Command> {
 /// `features`.
 pub fn features(_: &Matches) -> Result<Command> {
     Ok(Command::Features)
+}
+
+/// `mounts`.
+pub fn mounts(matches: &Matches) -> Result<Command> {
+    let argument = |index| Ok::<_, anyhow::Error>(matches.argument(index)?.unwrap_or_default());
+    let change = match argument(0)?.as_str() {
+        "add" => MountsChange::Add,
+        "remove" => MountsChange::Remove,
+        other => bail!("unknown action `{other}` of mounts: use add or remove"),
+    };
+    Ok(Command::Mounts { change, id: argument(1)?, file: argument(2)?.into() })
 }
 
 /// `pause`.

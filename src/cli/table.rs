@@ -232,6 +232,18 @@ pub static COMMANDS: &[CommandRow] = &[
         build: command::list,
     },
     CommandRow {
+        name: "mounts",
+        arguments: "add|remove <container-id> <file>",
+        least: 3,
+        most: 3,
+        raw_after: None,
+        summary: "add mounts to a running container or remove them",
+        description: "Adds the mounts that the file lists, in the form of `mounts` in config.json, to a running\n\
+            container, or removes what is mounted on their destinations. All are added or none.",
+        flags: &[],
+        build: command::mounts,
+    },
+    CommandRow {
         name: "pause",
         arguments: ID_HELP,
         least: 1,

@@ -3,6 +3,7 @@
 
 pub mod create;
 pub mod delete;
+mod entrance;
 pub mod error;
 pub mod events;
 pub mod exec;
@@ -14,6 +15,7 @@ pub mod inspect;
 pub mod kill;
 mod launch;
 pub mod matching;
+pub mod mounts;
 pub mod notify;
 pub mod pause;
 mod pidfile;

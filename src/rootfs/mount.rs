@@ -102,6 +102,9 @@ fn open_source(
     recursive: bool,
     nofollow: bool,
 ) -> Result<OwnedFd> {
+    if builder.sources_from_host {
+        return builder.source_from_host(index);
+    }
     match clone_tree(path, recursive, nofollow) {
         Err(Errno::ACCESS) if builder.in_user_namespace => builder.source_from_host(index),
         Err(Errno::NOENT) => bail!("source does not exist: create it on the host or correct the path"),
