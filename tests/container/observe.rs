@@ -168,7 +168,7 @@ fn notifying(t: &mut Sandbox) -> UnixDatagram {
     let manager = UnixDatagram::bind(path).unwrap();
     manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     config::drop_mount(&mut t.config, "/dev/mqueue");
-    t.args(&["payload", "notify", "/tmp/go", "STATUS=up\nREADY=1"]);
+    t.args(&["payload", "notify", "/tmp/go", "READY=1\nSTATUS=up"]);
     manager
 }
 
@@ -229,6 +229,9 @@ fn readiness_is_told_by_run_in_the_foreground() {
 
 #[test]
 fn a_container_that_ends_before_it_is_ready_ends_the_wait() {
+    if !is_oxrun() {
+        skip!("runc 1.1 takes a process that nobody has reaped for one that runs");
+    }
     let mut t = Sandbox::new();
     let _manager = notifying(&mut t);
     t.args(&["payload", "exit", "3"]).write_config();
