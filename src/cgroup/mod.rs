@@ -25,7 +25,8 @@ pub use stats::Stats;
 use crate::bundle::json::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
-use crate::sys::{errno, signal};
+use crate::error;
+use crate::sys::signal;
 use anyhow::{Result, anyhow, bail};
 use node::Node;
 use rustix::io::Errno;
@@ -379,7 +380,7 @@ fn signal_all(list: impl Fn() -> Result<Vec<i32>>, number: i32) -> Result<()> {
             }
             match signal::send(pidfd.as_fd(), number) {
                 Ok(()) | Err(Errno::SRCH) => drop(known.insert(pid, pidfd)),
-                Err(e) => bail!("send signal {number} to process {pid}: {}", errno::text(e)),
+                Err(e) => bail!("send signal {number} to process {pid}: {}", error::text(e)),
             }
         }
         if number != libc::SIGKILL {

@@ -3,7 +3,7 @@
 //! built on this and nothing else touches the cgroup filesystem.
 
 use super::layout::{CGROUP_MAGIC, CGROUP2_MAGIC};
-use crate::sys::errno::text;
+use crate::error::text;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};

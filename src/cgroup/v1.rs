@@ -10,7 +10,7 @@ use super::{HierarchyView, Join, check_usage, found, signal_all};
 use crate::bundle::json::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
-use crate::sys::errno;
+use crate::error;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
@@ -275,7 +275,7 @@ fn hierarchy_view(node: &Node) -> HierarchyView {
 fn inherit_cpuset(node: &Node) -> Result<()> {
     let root = node.root()?;
     fill_cpuset(&root, &node.place.path).map_err(|e| {
-        anyhow!("give cpuset `{}` its parent's CPUs: {}", node.place.directory().display(), errno::text(e))
+        anyhow!("give cpuset `{}` its parent's CPUs: {}", node.place.directory().display(), error::text(e))
     })
 }
 

@@ -10,6 +10,7 @@ use super::identity::Identity;
 use super::launch::{Launch, Launched, launch};
 use super::notify;
 use super::pidfile::PidFile;
+use super::rdt;
 use super::statedir::{Entry, Phase, State, StateDir};
 use super::terminal;
 use crate::bundle::Host;
@@ -76,17 +77,23 @@ pub fn create(
         true => Manager::None,
         false => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, &args.id)?,
     };
-    let creating = creating_state(args, &plan, &cgroup)?;
+    let mut rdt = rdt::Place::find(plan.intel_rdt.as_ref(), &args.id)?;
+    let creating = creating_state(args, &plan, &cgroup, rdt.clone())?;
     let entry = reserve(states, &creating, &config)?;
     // A cgroup that cannot be made, or that others are in, is left as it is.
     if let Err(error) = cgroup.create() {
         entry.remove()?;
         return Err(error);
     }
-    let making = Making { args, plan: &plan, host: &host, start, preserve_fds: handover.all };
-    match make(&making, &entry, &mut cgroup, sockets, pid_file, creating) {
+    let made = rdt::make(rdt.as_mut(), plan.intel_rdt.as_ref()).and_then(|()| {
+        let making =
+            Making { args, plan: &plan, host: &host, start, preserve_fds: handover.all, rdt: rdt.as_ref() };
+        make(&making, &entry, &mut cgroup, sockets, pid_file, creating)
+    });
+    match made {
         Ok((state, launched)) => Ok(Created { entry, state, launched, plan }),
         Err(error) => {
+            rdt.iter_mut().for_each(rdt::Place::undo);
             undo(entry, &mut cgroup, &plan);
             Err(error)
         }
@@ -142,7 +149,7 @@ impl Sockets {
     }
 }
 
-fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager) -> Result<State> {
+fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager, rdt: Option<rdt::Place>) -> Result<State> {
     Ok(State {
         version: State::VERSION,
         oci_version: plan.oci_version.clone(),
@@ -155,6 +162,7 @@ fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager) -> Result<State>
         created: crate::log::rfc3339(SystemTime::now()),
         owner: rustix::process::getuid().as_raw(),
         cgroup: location_of(cgroup)?,
+        rdt,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         own_mount_namespace: plan.namespaces.has(NamespaceKind::Mount),
         new_keyring: !args.no_new_keyring,
@@ -187,6 +195,7 @@ struct Making<'a> {
     host: &'a Host,
     start: StartBy,
     preserve_fds: u32,
+    rdt: Option<&'a rdt::Place>,
 }
 
 fn make(
@@ -206,10 +215,11 @@ fn make(
     if notify::manager().is_some() {
         notify::make_directory(entry)?;
     }
-    let launched = launch(Launch {
+    let mut launched = launch(Launch {
         id: &making.args.id,
         plan: making.plan,
         cgroup,
+        rdt: making.rdt,
         start,
         console: sockets.console,
         new_keyring: !making.args.no_new_keyring,

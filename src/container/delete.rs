@@ -62,6 +62,9 @@ pub fn remove(entry: Entry, state: &State) -> Result<()> {
     if !cgroup_of(state)?.remove()? {
         crate::debug!("the cgroup of `{}` is still in use by others", entry.id());
     }
+    if let Some(rdt) = &state.rdt {
+        rdt.remove()?;
+    }
     let plan = state.poststop.then(|| super::plan_of(&entry, state));
     let id = entry.id().to_string();
     entry.remove()?;

@@ -162,6 +162,10 @@ struct Making<'a> {
 fn enter_and_clone(making: &Making, entrance: Entrance, cgroups: Cgroups) -> Result<Born> {
     let procfs = Procfs::open()?;
     launch::raise_hard_limits(Some(making.process), 0)?;
+    if let Some(place) = &making.state.rdt {
+        // The new process inherits the group; its own id could not be written any more.
+        place.join(rustix::process::getpid().as_raw_nonzero().get())?;
+    }
     let (ours, theirs) = Channel::pair()?;
     entrance.enter()?;
     let into = cgroups.join.into.as_ref();

@@ -4,6 +4,7 @@
 use super::delete::cgroup_of;
 use super::entrance::Entrance;
 use super::error::Error;
+use super::launch;
 use super::statedir::{Entry, Lock, State, StateDir, Status};
 use crate::bundle::lists::normalise;
 use crate::bundle::plan::{MountSource, Plan, SymlinkSource};
@@ -40,9 +41,11 @@ pub fn change(states: &StateDir, id: &str, change: MountsChange, file: &Path) ->
     }
     let plan = plan_with(&entry, &state, &mounts, change)?;
     let destinations: Vec<String> = mounts.iter().map(|m| normalise(&m.destination)).collect();
+    let pid = state.init.as_ref().map_or(0, |init| init.pid);
+    let procfs = Procfs::open()?;
     let what = match change {
         MountsChange::Add => Change::Add {
-            trees: sources(&plan)?,
+            trees: sources(&plan, &procfs, pid)?,
             plan: &plan,
             view: cgroup_of(&state)?.view(),
             features: MountFeatures::probe(),
@@ -55,9 +58,8 @@ pub fn change(states: &StateDir, id: &str, change: MountsChange, file: &Path) ->
         }
     };
     let host = Host::probe()?;
-    let pid = state.init.as_ref().map_or(0, |init| init.pid);
     let entrance = Entrance::open(&plan, pid, pidfd, host.euid == 0 && !host.in_user_namespace)?;
-    do_inside(entrance, what)
+    do_inside(entrance, procfs, what)
 }
 
 /// Reads an array of mounts, or an object with `mounts`, as in config.json.
@@ -86,18 +88,18 @@ fn plan_with(entry: &Entry, state: &State, mounts: &[spec::Mount], change: Mount
 }
 
 /// Clones the sources of bind mounts while the host's files can be seen.
-fn sources(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
+fn sources(plan: &Plan, procfs: &Procfs, init: i32) -> Result<Vec<Option<OwnedFd>>> {
     let mut trees = Vec::new();
     for mount in &plan.mounts {
-        if mount.id_map.is_some() {
-            bail!("mounts[{}]: mounts with id maps cannot be added to a running container", mount.index);
-        }
         let MountSource::Bind { path, recursive, symlink, .. } = &mount.source else { continue };
         if *symlink == SymlinkSource::Copy {
             bail!("mounts[{}]: copy-symlink is for the creation of a container alone", mount.index);
         }
         let tree = clone_tree(path, *recursive, *symlink == SymlinkSource::NoFollow)
             .doing(|| format!("open the source `{}` (mounts[{}])", path.display(), mount.index))?;
+        if let Some(map) = &mount.id_map {
+            launch::map_ids(&tree, map, procfs, init).with_context(|| format!("mounts[{}]", mount.index))?;
+        }
         trees.resize_with(mount.index + 1, || None);
         if let Some(place) = trees.get_mut(mount.index) {
             *place = Some(tree);
@@ -106,8 +108,7 @@ fn sources(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
     Ok(trees)
 }
 
-fn do_inside(entrance: Entrance, change: Change) -> Result<()> {
-    let procfs = Procfs::open()?;
+fn do_inside(entrance: Entrance, procfs: Procfs, change: Change) -> Result<()> {
     let (ours, theirs) = Channel::pair()?;
     signal::block_all().doing(|| "block signals")?;
     entrance.enter()?;

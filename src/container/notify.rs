@@ -4,8 +4,7 @@
 
 use super::statedir::Entry;
 use crate::bundle::spec::{Mount, Spec};
-use crate::error::Doing;
-use crate::sys::errno::failed;
+use crate::error::{Doing, failed};
 use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, Mode};

@@ -17,7 +17,7 @@ use crate::error::{Doing, errno_of};
 use crate::namespaces::{self, Joined};
 use crate::procfs::Procfs;
 use crate::rootfs::path::Root;
-use crate::rootfs::{self, Ask, Builder, MountFeatures, device, hide};
+use crate::rootfs::{self, Builder, MountFeatures, device, hide};
 use crate::sys::clone::{Forked, clone3, unshare};
 use crate::sys::process as sys;
 use anyhow::{Result, bail};
@@ -94,6 +94,7 @@ fn prepare(job: &Job) -> Result<Option<process::Ready>> {
     enter_cgroups(&job.cgroup_tasks)?;
     identity::all_cpus()?;
     enter_namespaces(job)?;
+    await_network_devices(job)?;
     // Files and directories that the runtime makes have the modes that it says.
     let umask = rustix::process::umask(Mode::empty());
     set_names(job.plan)?;
@@ -185,6 +186,15 @@ fn enter_namespaces(job: &Job) -> Result<()> {
     Ok(())
 }
 
+/// The host side moves network devices in; before sysctls and hooks, which may be about them.
+fn await_network_devices(job: &Job) -> Result<()> {
+    if job.plan.net_devices.is_empty() {
+        return Ok(());
+    }
+    job.channel.send(&Message::InNamespaces)?;
+    job.channel.expect(&Message::DevicesGiven)
+}
+
 /// In a user namespace ids are those of its map; files are made as its root.
 fn become_root_inside(privileged: bool) -> Result<()> {
     use rustix::process::{Gid, Uid};
@@ -236,7 +246,7 @@ fn join_keyring(id: &str) -> Result<()> {
 /// Mounts and devices, with the hooks of the host side and of createContainer, which run while the
 /// host's files can still be seen; then the new root is entered.
 fn build_root(job: &Job) -> Result<Root> {
-    let mut ask = |question| ask_host(job, question);
+    let mut ask = |index| ask_host(job, index);
     let mut builder = Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)?;
     builder.build()?;
     wait_for_host_hooks(job)?;
@@ -245,11 +255,8 @@ fn build_root(job: &Job) -> Result<Root> {
 }
 
 /// Asks the host side for a descriptor that init may not open.
-fn ask_host(job: &Job, question: Ask) -> Result<OwnedFd> {
-    job.channel.send(&match question {
-        Ask::MountSource(index) => Message::AskSource(index as u32),
-        Ask::IdMap(index) => Message::AskIdMap(index as u32),
-    })?;
+fn ask_host(job: &Job, index: usize) -> Result<OwnedFd> {
+    job.channel.send(&Message::AskSource(index as u32))?;
     match job.channel.receive()? {
         Some((Message::Given, Some(fd))) => Ok(fd),
         Some((Message::Refused(text), _)) => bail!(text),

@@ -62,6 +62,9 @@ impl Ready {
     ) -> Result<()> {
         sys::cloexec_from(preserve_fds.saturating_add(3)).doing(|| "mark descriptors to be closed")?;
         signal::reset_for_exec().doing(|| "reset signals")?;
+        if !self.filtered {
+            identity::descriptor_limit(process)?;
+        }
         if let Some(filter) = plan.seccomp.as_ref().filter(|_| !self.filtered) {
             sys::seccomp(&filter.program, filter.flags)
                 .doing(|| "load the seccomp filter (linux.seccomp)")?;
@@ -157,6 +160,8 @@ impl Setting<'_> {
             return Ok(false);
         };
         identity::hold_until_filter(capabilities)?;
+        // The filter may forbid it, or ask about it.
+        identity::descriptor_limit(self.process)?;
         let flags = filter.flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
         let listener =
             sys::seccomp(&filter.program, flags).doing(|| "load the seccomp filter (linux.seccomp)")?;

@@ -7,7 +7,7 @@ use crate::bundle::plan::{Mount, MountSource, Plan};
 use crate::cgroup;
 use crate::error::{Doing, errno_of};
 use crate::procfs::Procfs;
-use crate::rootfs::{Ask, Builder, MountFeatures, mount};
+use crate::rootfs::{Builder, MountFeatures, mount};
 use crate::sys::process as sys;
 use anyhow::{Context, Result, bail};
 use rustix::fs::Mode;
@@ -62,11 +62,8 @@ fn live(job: &mut Job) -> Result<()> {
     match &mut job.change {
         Change::Remove(destinations) => destinations.iter().rev().try_for_each(|path| remove(path)),
         Change::Add { plan, trees, view, features } => {
-            let mut ask = |question| match question {
-                Ask::MountSource(index) => {
-                    trees.get_mut(index).and_then(Option::take).context("the source was not opened")
-                }
-                Ask::IdMap(_) => bail!("mounts with id maps cannot be added to a running container"),
+            let mut ask = |index: usize| {
+                trees.get_mut(index).and_then(Option::take).context("the source was not opened")
             };
             let mut builder = Builder::in_running(plan, *features, &job.procfs, view, root, &mut ask);
             add(&mut builder, plan)

@@ -39,17 +39,9 @@ impl MountFeatures {
     }
 }
 
-/// What init cannot open itself and asks the host side for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// The source of the bind mount with this index, as a detached mount.
-    MountSource(usize),
-    /// A user namespace with the id map of the mount with this index.
-    IdMap(usize),
-}
-
-/// Asks the host side for a descriptor.
-pub type AskHost<'a> = dyn FnMut(Ask) -> Result<OwnedFd> + 'a;
+/// Asks the host side for what init may not open or map itself: the source of the bind mount with
+/// this index, as a detached mount with the mount's id map.
+pub type AskHost<'a> = dyn FnMut(usize) -> Result<OwnedFd> + 'a;
 
 /// The root being built.
 pub struct Builder<'a> {
@@ -171,14 +163,9 @@ impl<'a> Builder<'a> {
         Ok(Root::new(root))
     }
 
-    /// The detached source of a bind mount that only the host side may open.
+    /// The detached source of a bind mount that only the host side may open or map.
     pub fn source_from_host(&mut self, index: usize) -> Result<OwnedFd> {
-        (self.ask_host)(Ask::MountSource(index)).context("open the source on the host")
-    }
-
-    /// A user namespace with the id map of a mount.
-    pub fn map_namespace(&mut self, index: usize) -> Result<OwnedFd> {
-        (self.ask_host)(Ask::IdMap(index)).context("make the id map of the mount")
+        (self.ask_host)(index).context("open the source on the host")
     }
 
     /// A bind mount over `/` becomes the root.

@@ -313,6 +313,18 @@ impl Sandbox {
         self.command_of(&words, args)
     }
 
+    /// The same from inside a network namespace that `ip netns` made.
+    pub fn in_network(&self, namespace: &str, args: &[&str]) -> Command {
+        let file = format!("--net=/run/netns/{namespace}");
+        self.command_of(&["nsenter", &file, runtime().to_str().unwrap()], args)
+    }
+
+    /// The same in a mount namespace of its own that a shell script has changed first.
+    pub fn after_mounts(&self, script: &str, args: &[&str]) -> Command {
+        let script = format!("set -e; {script}; exec \"$0\" \"$@\"");
+        self.command_of(&["unshare", "--mount", "sh", "-c", &script, runtime().to_str().unwrap()], args)
+    }
+
     fn command_of(&self, words: &[&str], args: &[&str]) -> Command {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("--root").arg(self.state_dir()).args(args);

@@ -116,7 +116,10 @@ fn mounts_of_a_running_container() {
         let (source, list) = (t.path("source"), t.path("mounts.json"));
         fs::create_dir(&source).unwrap();
         fs::write(format!("{source}/file"), "hello").unwrap();
+        let map = json!([{"containerID": 0, "hostID": outside.unwrap_or(0) + 7, "size": 10}]);
         let mounts = json!([
+            {"destination": "/mapped", "type": "bind", "source": source, "options": ["bind"],
+             "uidMappings": map, "gidMappings": map},
             {"destination": "/added", "type": "bind", "source": source, "options": ["rbind", "ro"]},
             {"destination": "/memory", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m", "mode=1777"]},
         ]);
@@ -128,6 +131,8 @@ fn mounts_of_a_running_container() {
             t.runtime(&words).ok().json()
         };
         let seen = inside(&["read /added/file", "touch /added/x", "touch /memory/x", "statfs /memory"]);
+        let owner = &inside(&["stat /mapped/file"])[0]["ok"]["uid"];
+        assert_eq!(owner, 7);
         assert_eq!(seen, json!([{"ok": "hello"}, {"err": "EROFS"}, {"ok": true}, {"ok": "1021994"}]));
         let both = json!({"mounts": mounts});
         fs::write(&list, both.to_string()).unwrap();
