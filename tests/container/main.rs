@@ -31,3 +31,4 @@ mod signals;
 mod soak;
 mod terminal;
 mod time;
+mod userns;
