@@ -33,3 +33,4 @@ mod soak;
 mod terminal;
 mod time;
 mod update;
+mod userns;
