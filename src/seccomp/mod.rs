@@ -15,7 +15,7 @@ mod tree;
 
 use crate::bundle::json::Problems;
 use crate::bundle::spec::Seccomp;
-pub use explain::{Query, explain};
+pub use explain::{Query, explain, read_profile};
 
 use arch::{ARCHITECTURES, Arch, NATIVE};
 use decision::{Line, Verdict};
