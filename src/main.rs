@@ -18,7 +18,7 @@ use cli::command::{CgroupManager, Command, Global};
 use cli::{help, output};
 use container::create::{Settings, StartBy};
 use container::statedir::StateDir;
-use container::{create, delete, inspect, kill, run, start};
+use container::{create, delete, events, inspect, kill, pause, ps, run, start, update};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -63,9 +63,32 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         }
         Command::Kill { id, signal, all } => kill::kill(&existing(&root, &id)?, &id, signal.number(), all)?,
         Command::Delete { id, force } => delete::delete(StateDir::open(&root)?.as_ref(), &id, force)?,
+        Command::Exec(args) => return Ok(exec_status(&root, &args)),
+        Command::Pause { id } => pause::pause(&existing(&root, &id)?, &id)?,
+        Command::Resume { id } => pause::resume(&existing(&root, &id)?, &id)?,
+        Command::Ps { id, format, arguments } => {
+            let pids = ps::pids(&existing(&root, &id)?, &id)?;
+            output::print(&match format {
+                cli::command::Format::Json => format!("{}\n", serde_json::to_string(&pids)?),
+                cli::command::Format::Table => ps::table(&pids, &arguments)?,
+            })?;
+        }
+        Command::Update(args) => update::update(&existing(&root, &args.id)?, &args)?,
+        Command::Events { id, stats, interval } => {
+            events::events(&existing(&root, &id)?, &id, stats, interval)?;
+        }
         Command::List { format, quiet } => list(global, &root, format, quiet)?,
     }
     Ok(0)
+}
+
+/// The exit status of `exec` is that of its process; 255 says that there was none.
+fn exec_status(root: &std::path::Path, args: &cli::exec::Exec) -> u8 {
+    let run = || container::exec::exec(&existing(root, &args.id)?, args);
+    run().unwrap_or_else(|error| {
+        error!("{}", log::describe(&error));
+        255
+    })
 }
 
 /// Where the states are.

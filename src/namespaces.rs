@@ -104,6 +104,28 @@ pub fn join(joined: &[Joined], namespaces: &Namespaces) -> Result<()> {
     Ok(())
 }
 
+/// CLONE_NEW… flags of the namespaces that `pid` has and the caller has not. What is compared is
+/// inodes, so the caller must know that the process was there all the time.
+pub fn differing(pid: i32) -> Result<u64> {
+    let mut flags = 0;
+    for kind in NamespaceKind::ALL {
+        let name = kind.proc_name();
+        let (own, other) = (format!("/proc/self/ns/{name}"), format!("/proc/{pid}/ns/{name}"));
+        let identity = |path: &str| rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+        match identity(&own) {
+            // A kernel without this kind.
+            Err(rustix::io::Errno::NOENT) => continue,
+            own => {
+                let own = own.doing(|| format!("examine {}", kind.name()))?;
+                let other = identity(&other)
+                    .doing(|| format!("examine the container's {} namespace", kind.name()))?;
+                flags |= if own == other { 0 } else { kind.flag() };
+            }
+        }
+    }
+    Ok(flags)
+}
+
 /// Namespaces of the host side that are put back after the clone.
 #[derive(Debug)]
 pub struct Detour {

@@ -252,6 +252,7 @@ fn mounts() {
             "mounts[0].destination",
             "would hide the root filesystem",
         ),
+        ("6.05", "/mounts/-", &bind(",\"RO\""), "mounts[7].options", "unknown option `RO`"),
         ("6.05", "/mounts/0/source", "\"a\\u0000\"", "mounts[0].source", "NUL byte"),
         ("6.05", "/mounts/1/options/0", "\"a\\u0000\"", "mounts[1].options[0]", "NUL byte"),
     ]);

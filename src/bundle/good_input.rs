@@ -178,11 +178,11 @@ fn mount_destinations() {
     assert_eq!(warnings, ["mounts[7].destination: `../a` is relative, taken as `/a`"]);
     let (_, warnings) = mount(r#"{"destination":"/a","source":"/s","options":["bind","sync"]}"#);
     assert_eq!(warnings, ["mounts[7].options: `sync` without effect: only a new filesystem has these"]);
-    for options in ["\"bind\",\"RO\"", "\"remount\",\"RO\"", "\"shared\",\"RO\""] {
+    for options in ["\"bind\",\"mode=1\"", "\"remount\",\"mode=1\"", "\"shared\",\"mode=1\""] {
         let (_, warnings) =
             mount(&format!("{{\"destination\":\"/a\",\"source\":\"/s\",\"options\":[{options}]}}"));
         assert!(
-            warnings.len() == 1 && warnings[0].starts_with("mounts[7].options: `RO` has no effect"),
+            warnings.len() == 1 && warnings[0].starts_with("mounts[7].options: `mode` has no effect"),
             "{warnings:?}"
         );
     }

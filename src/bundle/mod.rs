@@ -8,7 +8,6 @@ mod devices;
 mod file;
 mod hooks;
 pub mod host;
-pub mod id;
 mod id_maps;
 pub mod json;
 pub mod lists;

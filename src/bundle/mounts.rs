@@ -39,6 +39,20 @@ struct One<'a> {
 }
 
 impl One<'_> {
+    /// Options for a filesystem where none is made. A value (`mode=755`) is for a filesystem and can be
+    /// nothing else, so mount(2) and this ignore it; a bare word may be a flag that was misspelt.
+    fn refuse_data(&mut self, data: &[(String, Option<String>)]) {
+        for (key, value) in data {
+            match value {
+                Some(_) => self.warnings.push(format!(
+                    "{}.options: `{key}` has no effect: there is no new filesystem to take it",
+                    self.path
+                )),
+                None => self.problem("options", format!("unknown option `{key}`: it is no mount flag")),
+            }
+        }
+    }
+
     fn lower(&mut self, index: usize, context: &Context<'_>) -> Option<Mount> {
         let options = MountOptions::new(&self.mount.options);
         let destination = self.destination();
@@ -157,13 +171,7 @@ impl One<'_> {
             self.problem("options", "only bind mounts can have an id map");
         }
         if !filesystem && !cgroup {
-            for (key, _) in &options.data {
-                let text = format!(
-                    "{}.options: `{key}` has no effect: it is no mount flag, and there is no new filesystem to take it",
-                    self.path
-                );
-                self.warnings.push(text);
-            }
+            self.refuse_data(&options.data);
         }
         if !filesystem && !options.super_names.is_empty() {
             let names = options.super_names.join("`, `");

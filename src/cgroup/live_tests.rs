@@ -43,7 +43,14 @@ impl Sandbox {
     }
 
     fn status(&mut self) -> std::process::ExitStatus {
-        self.children.last_mut().unwrap().wait().unwrap()
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(status) = self.children.last_mut().unwrap().try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the process does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn v2(&self) -> bool {
@@ -76,6 +83,7 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         let _ = self.manager.kill(libc::SIGKILL);
+        let _ = self.manager.thaw();
         for child in &mut self.children {
             let _ = child.kill();
             let _ = child.wait();
@@ -134,7 +142,11 @@ fn cgroup_that_is_in_use_or_frozen_is_refused() {
     assert!(error.contains("container's cgroup unexpectedly frozen"), "{error}");
     sandbox.manager.thaw().unwrap();
     let pid = sandbox.shell("sleep 100");
-    let error = manager(&path("busy", "c")).create().unwrap_err().to_string();
+    let below = sandbox.manager.path_of("freezer").unwrap().join("below");
+    std::fs::create_dir(&below).unwrap();
+    let mut third = manager(&path("busy", "c"));
+    let error = third.create().unwrap_err().to_string();
+    assert!(third.remove().unwrap() && below.is_dir());
     assert!(error.contains("container's cgroup is not empty") && error.contains(&pid.to_string()), "{error}");
     assert!(sandbox.manager.exists());
     sandbox.frees();

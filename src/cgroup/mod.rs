@@ -25,7 +25,8 @@ pub use stats::Stats;
 use crate::bundle::json::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
-use crate::sys::{errno, signal};
+use crate::error;
+use crate::sys::signal;
 use anyhow::{Result, anyhow, bail};
 use node::Node;
 use rustix::io::Errno;
@@ -132,13 +133,18 @@ impl Manager {
     }
 
     /// Makes the directories that are missing. Fails where the cgroup is frozen or has processes;
-    /// an error that is `NotPermitted` says that this user may not make cgroups there.
+    /// an error that is `NotPermitted` says that this user may not make cgroups there. On failure
+    /// what was made is gone and the manager is `None`: the rest is others'.
     pub fn create(&mut self) -> Result<()> {
-        match self {
+        let result = match self {
             Manager::None => Ok(()),
             Manager::V1(c) => c.create(),
             Manager::V2(c) => c.create(),
+        };
+        if result.is_err() {
+            *self = Manager::None;
         }
+        result
     }
 
     /// Applies limits, then device rules (all of them, in order; an empty list leaves those in
@@ -374,7 +380,7 @@ fn signal_all(list: impl Fn() -> Result<Vec<i32>>, number: i32) -> Result<()> {
             }
             match signal::send(pidfd.as_fd(), number) {
                 Ok(()) | Err(Errno::SRCH) => drop(known.insert(pid, pidfd)),
-                Err(e) => bail!("send signal {number} to process {pid}: {}", errno::text(e)),
+                Err(e) => bail!("send signal {number} to process {pid}: {}", error::text(e)),
             }
         }
         if number != libc::SIGKILL {

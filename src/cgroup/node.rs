@@ -3,7 +3,7 @@
 //! built on this and nothing else touches the cgroup filesystem.
 
 use super::layout::{CGROUP_MAGIC, CGROUP2_MAGIC};
-use crate::sys::errno::text;
+use crate::error::text;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
@@ -244,7 +244,8 @@ impl Node {
     }
 
     /// Removes it with all cgroups below it, and the parents it made that are empty. Dying
-    /// processes are waited for until `deadline`; false when some are still in it then.
+    /// processes are waited for until `deadline`; when some are still in it then, it is left as it
+    /// is: false.
     pub fn remove(&mut self, deadline: Instant) -> Result<bool> {
         if !self.place.mountpoint.exists() {
             return Ok(true);
@@ -258,8 +259,15 @@ impl Node {
                     return Err(failure(format!("remove cgroup `{}`", self.place.directory().display()), e));
                 }
             }
+            if !self.wait_empty(deadline)? {
+                return Ok(false);
+            }
             let Ok(top) = open_below(root.as_fd(), &self.place.path) else { continue };
-            if remove_below(top) != Ok(true) && !self.wait_empty(deadline)? {
+            if remove_below(top) != Ok(true) {
+                // Nobody is left, but the last one is not quite gone: there is no event for that.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if Instant::now() > deadline {
                 return Ok(false);
             }
         }
@@ -280,16 +288,16 @@ impl Node {
         if self.place.is_v2() {
             return self.wait_event("populated", "0", deadline);
         }
-        let Some(left) = deadline.checked_duration_since(Instant::now()) else { return Ok(false) };
-        let pidfds: Vec<OwnedFd> = self.processes()?.into_iter().filter_map(pidfd).collect();
-        let Some(first) = pidfds.first() else {
-            // Nobody is listed, but the last one is not quite gone: there is no event for that.
-            std::thread::sleep(Duration::from_millis(1));
-            return Ok(true);
-        };
-        let mut wait = [PollFd::new(first, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| poll(&mut wait, Some(&timespec(left)))).context("poll a process")?;
-        Ok(true)
+        loop {
+            let pids = self.processes()?;
+            if pids.is_empty() {
+                return Ok(true);
+            }
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return Ok(false) };
+            let Some(first) = pids.into_iter().find_map(pidfd) else { continue };
+            let mut wait = [PollFd::new(&first, PollFlags::IN)];
+            rustix::io::retry_on_intr(|| poll(&mut wait, Some(&timespec(left)))).context("poll a process")?;
+        }
     }
 
     /// Waits until a line of cgroup.events (v2) has a value or it is time; false when it is time.

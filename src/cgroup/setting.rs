@@ -3,7 +3,7 @@
 //! accepts, and the old values are read for an update that may have to be undone.
 
 use super::node::Node;
-use crate::sys::errno::text;
+use crate::error::text;
 use anyhow::{Result, anyhow};
 use rustix::io::Errno;
 

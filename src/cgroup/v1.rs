@@ -10,7 +10,7 @@ use super::{HierarchyView, Join, check_usage, found, signal_all};
 use crate::bundle::json::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
-use crate::sys::errno;
+use crate::error;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
@@ -184,7 +184,7 @@ impl Cgroup {
     pub fn freeze(&self) -> Result<()> {
         let node = self.node("freezer")?;
         let deadline = Instant::now() + FREEZE_TIME;
-        for round in 1.. {
+        for round in 1u32.. {
             node.write("freezer.state", "FROZEN")?;
             if node.read("freezer.state")?.trim() == "FROZEN" {
                 return Ok(());
@@ -192,7 +192,7 @@ impl Cgroup {
             if Instant::now() > deadline {
                 break;
             }
-            if round % 25 == 0 {
+            if round.is_multiple_of(25) {
                 node.write("freezer.state", "THAWED")?;
             }
             std::thread::sleep(Duration::from_micros(if round < 10 { 50 } else { 1000 }));
@@ -275,7 +275,7 @@ fn hierarchy_view(node: &Node) -> HierarchyView {
 fn inherit_cpuset(node: &Node) -> Result<()> {
     let root = node.root()?;
     fill_cpuset(&root, &node.place.path).map_err(|e| {
-        anyhow!("give cpuset `{}` its parent's CPUs: {}", node.place.directory().display(), errno::text(e))
+        anyhow!("give cpuset `{}` its parent's CPUs: {}", node.place.directory().display(), error::text(e))
     })
 }
 

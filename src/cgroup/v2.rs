@@ -11,7 +11,8 @@ use super::{HierarchyView, Join, check_usage, found, signal_all};
 use crate::bundle::json::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
-use crate::sys::{bpf, errno};
+use crate::error;
+use crate::sys::bpf;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -169,7 +170,7 @@ impl Cgroup {
                 Err(Errno::NOENT | Errno::OPNOTSUPP) => {}
                 Err(e) => {
                     let path = self.node.place.directory();
-                    bail!("write `1` to `{}/cgroup.kill`: {}", path.display(), errno::text(e));
+                    bail!("write `1` to `{}/cgroup.kill`: {}", path.display(), error::text(e));
                 }
             }
         }
@@ -216,7 +217,7 @@ impl Cgroup {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => {
                     let path = self.node.place.directory().join(file);
-                    bail!("give `{}` to user {uid}: {}", path.display(), errno::text(e));
+                    bail!("give `{}` to user {uid}: {}", path.display(), error::text(e));
                 }
             }
         }
@@ -258,7 +259,7 @@ impl<'a> Level<'a> {
             Ok((fd, enabled))
         };
         let (fd, enabled) =
-            read().map_err(|e| anyhow!("read `{}/cgroup.subtree_control`: {}", name(), errno::text(e)))?;
+            read().map_err(|e| anyhow!("read `{}/cgroup.subtree_control`: {}", name(), error::text(e)))?;
         Ok(Level { fd, mountpoint, path, enabled })
     }
 
@@ -304,7 +305,7 @@ impl<'a> Level<'a> {
             Errno::ACCESS | Errno::PERM => "the cgroup is not delegated to this user".to_string(),
             _ => String::new(),
         };
-        anyhow!("{what}: {}: {why}", errno::text(error))
+        anyhow!("{what}: {}: {why}", error::text(error))
     }
 }
 

@@ -82,7 +82,7 @@ pub fn create(
         true => Manager::None,
         false => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, &args.id)?,
     };
-    let creating = creating_state(&args.id, &plan, &cgroup)?;
+    let creating = creating_state(args, &plan, &cgroup)?;
     let entry = reserve(states, &creating, &config)?;
     // A cgroup that cannot be made, or that others are in, is left as it is.
     if let Err(error) = cgroup.create() {
@@ -145,11 +145,11 @@ impl Sockets {
     }
 }
 
-fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
+fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager) -> Result<State> {
     Ok(State {
         version: State::VERSION,
         oci_version: plan.oci_version.clone(),
-        id: id.to_string(),
+        id: args.id.clone(),
         phase: Phase::Creating,
         creator: Identity::own()?,
         init: None,
@@ -160,6 +160,7 @@ fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
         cgroup: location_of(cgroup)?,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         own_mount_namespace: plan.namespaces.has(NamespaceKind::Mount),
+        new_keyring: !args.no_new_keyring,
         terminal: plan.process.as_ref().is_some_and(|p| p.terminal),
         poststart: !plan.hooks.poststart.is_empty(),
         poststop: !plan.hooks.poststop.is_empty(),
@@ -200,6 +201,9 @@ fn make(
 ) -> Result<(State, Launched)> {
     crate::debug!("made the cgroup of `{}`", making.args.id);
     cgroup.apply(&making.plan.cgroup.resources, &making.plan.cgroup.devices)?;
+    if let Some(uid) = making.plan.cgroup.delegate {
+        cgroup.delegate(uid)?;
+    }
     let start = (making.start == StartBy::Socket).then(|| entry.bind_start_socket()).transpose()?;
     let launched = launch(Launch {
         id: &making.args.id,

@@ -85,6 +85,11 @@ pub fn end_processes(entry: &Entry, state: &State) -> Result<()> {
         cgroup.thaw()?;
         wait_for_end(&init, state)?;
     }
+    // While a container is made its cgroup may still be found to be another's; an init without its
+    // creator ends by itself.
+    if state.phase == Phase::Creating {
+        return Ok(());
+    }
     cgroup.kill(libc::SIGKILL)
 }
 

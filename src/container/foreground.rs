@@ -4,7 +4,7 @@
 //! process becomes an exit status. All signals must be blocked before that process is made.
 
 use super::terminal::{HostTerminal, RawMode, open_slave, size_of};
-use crate::sys::errno::failed;
+use crate::error::failed;
 use crate::sys::signal;
 use anyhow::{Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};

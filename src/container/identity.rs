@@ -1,7 +1,7 @@
 //! Who a process is beyond its id: id, start time and boot id together name one process for ever
 //! (R22). Written into the state by `create`, asked by every command before it believes a pid.
 
-use crate::sys::errno::failed;
+use crate::error::failed;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};

@@ -2,7 +2,7 @@
 //! the moment when init has only to be told to start. Called by `create` for `create` and `run`.
 
 use super::hooks;
-use crate::bundle::plan::{MountSource, NamespaceKind, Plan};
+use crate::bundle::plan::{MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
 use crate::error::Doing;
 use crate::init::sync::{Channel, Message};
@@ -11,6 +11,7 @@ use crate::namespaces::{self, Detour};
 use crate::procfs::Procfs;
 use crate::rootfs::MountFeatures;
 use crate::rootfs::mount::clone_tree;
+use crate::seccomp::notify;
 use crate::sys::clone::{Forked, clone3, setns};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::{exe, signal};
@@ -129,7 +130,7 @@ fn explain_clone(error: &std::io::Error, plan: &Plan) -> anyhow::Error {
 /// The host side's part, message by message.
 fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut Launched) -> Result<()> {
     namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, privileged)?;
-    raise_hard_limits(launch.plan, launched.pid)?;
+    raise_hard_limits(launch.plan.process.as_ref(), launched.pid)?;
     launched.channel.send(&Message::Begin).or_else(|error| died(launch, launched, Some(error)))?;
     loop {
         let Some((message, fd)) = launched.channel.receive()? else { return died(launch, launched, None) };
@@ -142,7 +143,13 @@ fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut L
             }
             (Message::Console, Some(master)) => deliver_console(launch, launched, master)?,
             (Message::SeccompListener, Some(listener)) => {
-                crate::seccomp::notify::send(launch.plan, launch.id, launched.pid, &listener)?;
+                notify::connect(launch.plan)?.send(
+                    "creating",
+                    launch.id,
+                    launched.pid,
+                    launched.pid,
+                    &listener,
+                )?;
                 launched.channel.send(&Message::ListenerSent)?;
             }
             (Message::Successor(pid), Some(pidfd)) => {
@@ -184,8 +191,8 @@ fn died(launch: &Launch, launched: &Launched, error: Option<anyhow::Error>) -> R
 
 /// Raising a hard limit needs the host's CAP_SYS_RESOURCE, which init may not have; lowering is left
 /// to init, as low limits would be in its own way.
-fn raise_hard_limits(plan: &Plan, pid: i32) -> Result<()> {
-    for limit in plan.process.iter().flat_map(|p| &p.rlimits) {
+pub fn raise_hard_limits(process: Option<&Process>, pid: i32) -> Result<()> {
+    for limit in process.iter().flat_map(|p| &p.rlimits) {
         let (soft, hard) = sys::get_rlimit(limit.resource).doing(|| format!("read {}", limit.name))?;
         if limit.hard > hard {
             sys::set_rlimit(pid, limit.resource, soft, limit.hard).doing(|| {

@@ -41,6 +41,9 @@ pub struct State {
     pub own_pid_namespace: bool,
     /// Whether its mounts are in a namespace of their own, and not the host's.
     pub own_mount_namespace: bool,
+    /// Whether its processes have a session keyring of their own.
+    #[serde(default)]
+    pub new_keyring: bool,
     /// Whether its process has a terminal.
     pub terminal: bool,
     /// Whether there are poststart hooks in its config.json.

@@ -9,7 +9,7 @@
 use super::error::Error;
 use super::identity::Identity;
 pub use super::state::{Phase, State, Status, check_id};
-use crate::sys::errno::{failed, text};
+use crate::error::{failed, text};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -510,6 +510,7 @@ mod tests {
             cgroup: serde_json::json!({"v2": "/x"}),
             own_pid_namespace: true,
             own_mount_namespace: true,
+            new_keyring: true,
             poststart: false,
             poststop: false,
             terminal: false,

@@ -2,7 +2,7 @@
 //! console socket, and the user's own terminal while a container runs in the foreground. The pty is
 //! made by init, the rest is the host side's.
 
-use crate::sys::errno::{failed, text};
+use crate::error::{failed, text};
 use anyhow::{Result, anyhow, bail};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};

@@ -6,10 +6,12 @@ use crate::error::Doing;
 use crate::procfs::Procfs;
 use crate::sys::process as sys;
 use anyhow::{Result, anyhow, bail};
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{CpuSet, sched_setaffinity, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::ffi::CStr;
+use std::os::fd::AsFd;
 
 /// CAP_SYS_ADMIN, which loading a filter without no_new_privs needs.
 const SYS_ADMIN: u64 = 1 << 21;
@@ -99,6 +101,35 @@ pub fn limits(process: &Process) -> Result<()> {
                 limit.name, limit.soft, limit.hard
             )
         })?;
+    }
+    Ok(())
+}
+
+/// The CPUs of process.execCPUAffinity.
+pub fn cpus(cpus: &[u32], member: &str) -> Result<()> {
+    let mut set = CpuSet::new();
+    cpus.iter().map(|cpu| *cpu as usize).filter(|cpu| *cpu < CpuSet::MAX_CPU).for_each(|cpu| set.set(cpu));
+    sched_setaffinity(None, &set).doing(|| {
+        format!("run on the CPUs of process.execCPUAffinity.{member} (none of them is there, or allowed by the cgroup)")
+    })
+}
+
+/// Gives the process's own standard descriptors to its user, so that it can open them again.
+/// Devices stay as they are: they may be the host's null or the caller's terminal. What cannot be
+/// given is left.
+pub fn own_stdio(process: &Process) -> Result<()> {
+    let (input, output, errors) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for fd in [input.as_fd(), output.as_fd(), errors.as_fd()] {
+        let Ok(stat) = rustix::fs::fstat(fd) else { continue };
+        let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+        if stat.st_uid == process.uid || device {
+            continue;
+        }
+        match rustix::fs::fchown(fd, Some(Uid::from_raw(process.uid)), None) {
+            // An id or filesystem that cannot have another owner.
+            Ok(()) | Err(Errno::INVAL | Errno::PERM | Errno::ROFS) => {}
+            Err(error) => return Err(error).doing(|| "give the standard descriptors to process.user.uid"),
+        }
     }
     Ok(())
 }

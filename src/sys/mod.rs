@@ -5,7 +5,6 @@
 
 pub mod bpf;
 pub mod clone;
-pub mod errno;
 pub mod exe;
 pub mod mount;
 pub mod process;

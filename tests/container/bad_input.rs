@@ -83,7 +83,7 @@ fn wrong_values_of_namespaces() {
         ("path is not there", "/no/such/namespace", |c| {
             c["linux"]["namespaces"][1] = json!({"type": "network", "path": "/no/such/namespace"});
         }),
-        ("path to another type", "linux.namespaces[1]", |c| {
+        ("path to another type", "linux.namespaces", |c| {
             c["linux"]["namespaces"][1] = json!({"type": "network", "path": "/proc/self/ns/uts"});
         }),
         ("path relative", "linux.namespaces[1]", |c| {

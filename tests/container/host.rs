@@ -52,7 +52,8 @@ pub fn processes_with(word: &str) -> Vec<(i32, String)> {
             && process_state(pid).is_some_and(|s| s != 'Z')
         {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            found.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            found.push((pid, format!("{line}({} {:?})", process_status(pid, "Name"), process_state(pid))));
         }
     }
     found

@@ -15,6 +15,7 @@ mod bad_input;
 mod cgroups;
 mod create_failures;
 mod docker;
+mod exec;
 mod hooks;
 mod lifecycle;
 mod mounts;

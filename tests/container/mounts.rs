@@ -315,7 +315,12 @@ fn propagation_of_the_root() {
     {
         let mut t = Sandbox::new();
         t.config["linux"]["rootfsPropagation"] = json!(value);
-        let root = mount_at(&t.report(), "/");
+        let outcome = t.run();
+        if !is_oxrun() && outcome.code != 0 {
+            crate::harness::note_skip(&format!("runc 1.1 cannot make the root {value}"));
+            continue;
+        }
+        let root = mount_at(&outcome.ok().json(), "/");
         let propagation = root["propagation"].as_str().unwrap();
         if !is_oxrun() && value == "shared" && propagation.is_empty() {
             crate::harness::note_skip("runc 1.1 makes only the mounts outside the root shared");

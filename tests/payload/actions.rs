@@ -82,9 +82,9 @@ fn number(text: &str) -> i64 {
 }
 
 fn read(path: &str) -> Attempt {
-    let mut bytes = vec![0; 65536];
-    let length = fs::File::open(path)?.read(&mut bytes)?;
-    Ok(json!(String::from_utf8_lossy(&bytes[..length])))
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(1 << 18).read_to_end(&mut bytes)?;
+    Ok(json!(String::from_utf8_lossy(&bytes)))
 }
 
 /// Writes without creating: what is to be written to is expected to be there.
