@@ -56,6 +56,7 @@ pub fn load_notifying(filter: &Filter, channel: &Channel) -> Result<()> {
     if !fetched {
         channel.send_with(&Message::SeccompListener(number), Some(listener.as_fd()))?;
     }
+    // While this process has the listener too, the agent's death answers no call.
     channel.expect(&Message::ListenerSent)
 }
 

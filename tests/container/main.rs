@@ -23,6 +23,7 @@ mod namespaces;
 mod output;
 mod process;
 mod seccomp;
+mod seccomp_notify;
 mod security;
 mod signals;
 mod soak;
