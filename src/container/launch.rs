@@ -236,9 +236,7 @@ fn give_source(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) ->
     let mount = mount.with_context(|| format!("mounts[{index}] does not exist"))?;
     let tree = open_source(mount, launched)?;
     if let Some(map) = &mount.id_map {
-        let owner = id_map_owner(map, procfs, launched)?;
-        crate::sys::mount::mount_idmap(&tree, &owner, map.recursive)
-            .doing(|| "map the ids of the mount; the filesystem or the kernel may not support it")?;
+        map_ids(&tree, map, procfs, launched.pid)?;
     }
     Ok(tree)
 }
@@ -262,11 +260,18 @@ fn open_source(mount: &Mount, launched: &Launched) -> Result<OwnedFd> {
     tree
 }
 
+/// Maps the ids of a detached mount for the container whose first process is `init`.
+pub fn map_ids(tree: &OwnedFd, map: &MountIdMap, procfs: &Procfs, init: i32) -> Result<()> {
+    let owner = id_map_owner(map, procfs, init)?;
+    crate::sys::mount::mount_idmap(tree, &owner, map.recursive)
+        .doing(|| "map the ids of the mount; the filesystem or the kernel may not support it")
+}
+
 /// A user namespace with the id map of a mount: the container's own, or one made for the map by a
 /// child that waits until it was opened.
-fn id_map_owner(map: &MountIdMap, procfs: &Procfs, launched: &Launched) -> Result<OwnedFd> {
+fn id_map_owner(map: &MountIdMap, procfs: &Procfs, init: i32) -> Result<OwnedFd> {
     if map.uid_map.is_empty() {
-        return user_namespace_of(launched.pid);
+        return user_namespace_of(init);
     }
     let (ours, theirs) = Channel::pair()?;
     match clone3(NamespaceKind::User.flag(), None).doing(|| "create a user namespace for the id map")? {

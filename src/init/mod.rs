@@ -4,8 +4,10 @@
 
 pub mod exec;
 pub mod identity;
+pub mod join;
 pub mod process;
 pub mod program;
+pub mod remount;
 pub mod sync;
 
 use crate::bundle::plan::{NamespaceKind, Plan};

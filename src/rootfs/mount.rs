@@ -96,7 +96,7 @@ fn open_source(
     recursive: bool,
     nofollow: bool,
 ) -> Result<OwnedFd> {
-    if m.id_map.is_some() {
+    if builder.sources_from_host || m.id_map.is_some() {
         return builder.source_from_host(m.index);
     }
     match clone_tree(path, recursive, nofollow) {

@@ -22,6 +22,7 @@ fn main() {
         Some("trap") => wrap::trap(&words[2..]),
         Some("orphans") => wrap::orphans(words[2].parse().unwrap()),
         Some("stdio") => wrap::echo_stdin(),
+        Some("notify") => wrap::notify(words[2], words[3]),
         Some("size") => wrap::print_sizes(),
         Some(verb) if verb.starts_with("with-") => wrap::exec_with(verb, &words[2..]),
         other => {
