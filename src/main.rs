@@ -43,6 +43,9 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
     match command {
         Command::Help(topic) => output::print(&help::help(topic))?,
         Command::Version => output::print(&help::version())?,
+        Command::Seccomp { profile, query } => {
+            output::print(&seccomp::explain(&seccomp::read_profile(&profile)?, &query)?)?;
+        }
         Command::Features => output::print(&cli::features::of_this_binary()?)?,
         Command::Spec { bundle, rootless } => container::spec::write(bundle.as_deref(), rootless)?,
         Command::Create(args) => {

@@ -9,7 +9,8 @@ use super::quantity;
 use super::signal::Signal;
 use super::update::Update;
 use crate::log;
-use anyhow::{Result, bail};
+use crate::seccomp::Query;
+use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -129,6 +130,13 @@ pub enum Command {
         bundle: Option<PathBuf>,
         /// For a container without root.
         rootless: bool,
+    },
+    /// Explain a seccomp profile.
+    Seccomp {
+        /// The file it is in.
+        profile: PathBuf,
+        /// What is asked.
+        query: Query,
     },
     /// Run another process in a container.
     Exec(Exec),
@@ -354,6 +362,33 @@ pub fn mounts(matches: &Matches) -> Result<Command> {
         other => bail!("unknown action `{other}` of mounts: use add or remove"),
     };
     Ok(Command::Mounts { change, id: argument(1)?, file: argument(2)?.into() })
+}
+
+/// `seccomp`.
+pub fn seccomp(matches: &Matches) -> Result<Command> {
+    let what = matches.argument(0)?.unwrap_or_default();
+    if what != "explain" {
+        bail!("unknown command `seccomp {what}`: there is `seccomp explain`");
+    }
+    let [profile, given @ ..] = matches.arguments_after_id() else {
+        bail!("`seccomp explain` needs a profile: a file with linux.seccomp, or a config.json");
+    };
+    let mut args = Vec::new();
+    for index in 3..given.len() + 2 {
+        args.extend(matches.argument(index)?.as_deref().map(argument_of_call).transpose()?);
+    }
+    let query = Query { arch: matches.text("arch")?.map(str::to_owned), syscall: matches.argument(2)?, args };
+    Ok(Command::Seccomp { profile: profile.into(), query })
+}
+
+/// An argument of a system call: decimal, hexadecimal after `0x`, or negative.
+fn argument_of_call(text: &str) -> Result<u64> {
+    let number = match (text.strip_prefix("0x"), text.starts_with('-')) {
+        (Some(digits), _) => u64::from_str_radix(digits, 16),
+        (None, true) => text.parse::<i64>().map(i64::cast_unsigned),
+        (None, false) => text.parse(),
+    };
+    number.with_context(|| format!("read the argument `{text}`: a number in 64 bits, such as 38 or 0x26"))
 }
 
 /// `pause`.

@@ -531,6 +531,7 @@ mod tests {
             "MANAGER" => "cgroupfs",
             "MODE" => "true",
             "TARGET" => "/x",
+            "ARCH" => "x86",
             "SIZE" => "5m",
             "DURATION" => "7s",
             "NAME=VALUE" => "A=1",
@@ -549,6 +550,7 @@ mod tests {
     fn no_option_is_parsed_and_ignored() {
         for row in COMMANDS {
             let arguments = match row.name {
+                "seccomp" => "explain c",
                 "exec" => "c sh",
                 _ if row.least > 0 => "c",
                 _ => "",

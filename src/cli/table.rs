@@ -302,6 +302,25 @@ pub static COMMANDS: &[CommandRow] = &[
         build: command::run,
     },
     CommandRow {
+        name: "seccomp",
+        arguments: "explain <profile> [syscall [argument...]]",
+        least: 2,
+        most: 9,
+        raw_after: None,
+        summary: "show what a seccomp profile does",
+        description: "Prints the size of the filter that a profile is compiled to and what becomes of every system\n\
+            call; with a system call (name or number) and its arguments (numbers, others are 0) what\n\
+            becomes of that call, and each instruction on the way. The profile is a file: a config.json,\n\
+            or its linux.seccomp alone. `--` goes before a negative argument.",
+        flags: &[value(
+            "arch",
+            &[],
+            "ARCH",
+            "the call's architecture, such as x86 (default: this machine's)",
+        )],
+        build: command::seccomp,
+    },
+    CommandRow {
         name: "spec",
         arguments: "",
         least: 0,

@@ -216,11 +216,14 @@ impl Talk<'_> {
             };
             match message {
                 (Message::Console, Some(master)) => self.deliver(master)?,
-                (Message::SeccompListener, Some(listener)) => {
+                (Message::SeccompListener(number), _) => {
                     let agent = self.outside.agent.as_ref().context("the filter has no agent")?;
                     let init = self.state.init.as_ref().map_or(0, |init| init.pid);
-                    agent.send(self.status.name(), &self.args.id, init, self.born.pid, &listener)?;
-                    self.born.channel.send(&Message::ListenerSent)?;
+                    let Born { pid, pidfd, channel } = self.born;
+                    let loading = notify::Loading { pid: *pid, pidfd, channel, number };
+                    if !agent.hand_over(self.status.name(), &self.args.id, init, &loading)? {
+                        return self.died();
+                    }
                 }
                 (Message::Ready, _) => ready = true,
                 (Message::Failed(_, text), _) => return Err(anyhow!(text)),

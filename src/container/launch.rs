@@ -165,15 +165,12 @@ fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut L
                 launched.channel.send(&Message::HooksDone)?;
             }
             (Message::Console, Some(master)) => deliver_console(launch, launched, master)?,
-            (Message::SeccompListener, Some(listener)) => {
-                notify::connect(launch.plan)?.send(
-                    "creating",
-                    launch.id,
-                    launched.pid,
-                    launched.pid,
-                    &listener,
-                )?;
-                launched.channel.send(&Message::ListenerSent)?;
+            (Message::SeccompListener(number), _) => {
+                let Launched { pid, pidfd, channel, .. } = &*launched;
+                let loading = notify::Loading { pid: *pid, pidfd, channel, number };
+                if !notify::connect(launch.plan)?.hand_over("creating", launch.id, *pid, &loading)? {
+                    return died(launch, launched, None);
+                }
             }
             (Message::Successor(pid), Some(pidfd)) => {
                 sys::wait_pidfd(&launched.pidfd).doing(|| "wait for the process that init left")?;

@@ -3,6 +3,7 @@
 //! file: each step stands where it does for the reason in its comment.
 
 pub mod exec;
+mod filters;
 pub mod identity;
 pub mod join;
 pub mod process;

@@ -15,10 +15,11 @@ mod tree;
 
 use crate::bundle::json::Problems;
 use crate::bundle::spec::Seccomp;
-pub use explain::{Query, explain};
+pub use explain::{Query, explain, read_profile};
 
 use arch::{ARCHITECTURES, Arch, NATIVE};
 use decision::{Line, Verdict};
+use interpreter::Call;
 use policy::{ACTIONS, FLAGS, KILL_THREAD, OPERATORS, Policy};
 use program::{Assembler, IF_EQUAL, Place};
 
@@ -38,6 +39,27 @@ pub struct Filter {
     pub flags: u64,
     /// Where the listener goes, when the policy notifies.
     pub listener: Option<Listener>,
+}
+
+impl Filter {
+    /// What the filter returns for a call of this machine with arguments 0; none for a program with
+    /// instructions that `compile` never makes.
+    fn verdict(&self, number: i64) -> Option<u32> {
+        let number = u32::try_from(number).ok()?;
+        let call = Call { number, audit: NATIVE.audit, big_endian: NATIVE.big_endian, args: [0; 6] };
+        interpreter::run(&self.program, &call).map(|(value, _)| value & policy::ACTION_MASK)
+    }
+
+    /// Whether the filter is known to end a call, or its caller.
+    pub fn denies(&self, number: i64) -> bool {
+        use policy::{ERRNO, KILL_PROCESS, TRAP};
+        self.verdict(number).is_some_and(|v| [KILL_PROCESS, KILL_THREAD, TRAP, ERRNO].contains(&v))
+    }
+
+    /// Whether the filter is known to let a call pass.
+    pub fn allows(&self, number: i64) -> bool {
+        self.verdict(number).is_some_and(|v| [policy::ALLOW, policy::LOG].contains(&v))
+    }
 }
 
 /// One BPF instruction, laid out as `struct sock_filter`.
@@ -146,6 +168,11 @@ pub fn architectures() -> Vec<&'static str> {
 /// The flags that are understood; whether the kernel has them shows when the filter is loaded.
 pub fn flags() -> Vec<&'static str> {
     FLAGS.iter().map(|(name, _)| *name).collect()
+}
+
+/// The flags in `bits` that a profile can ask for, with their names.
+pub fn flag_names(bits: u64) -> impl Iterator<Item = (u64, &'static str)> {
+    FLAGS.iter().filter(move |(_, bit)| bits & bit != 0).map(|(name, bit)| (*bit, *name))
 }
 
 #[cfg(test)]

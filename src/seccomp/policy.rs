@@ -240,7 +240,7 @@ fn read_rule(
         if action == NOTIFY && name == "write" {
             problems.add(
                 at.member(&format!("names[{i}]")),
-                "SCMP_ACT_NOTIFY cannot be used for write, with which the listener is handed over",
+                "SCMP_ACT_NOTIFY cannot be used for the write syscall, with which runtimes hand the listener over",
             );
         }
         match arch::call_after(calls.last().copied().unwrap_or_default(), name) {

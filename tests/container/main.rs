@@ -28,6 +28,7 @@ mod output;
 mod process;
 mod scheduling;
 mod seccomp;
+mod seccomp_notify;
 mod security;
 mod signals;
 mod soak;

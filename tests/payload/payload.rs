@@ -5,6 +5,7 @@
 #![allow(missing_docs)]
 
 mod actions;
+mod agent;
 mod report;
 mod wrap;
 
@@ -19,6 +20,7 @@ fn main() {
         Some("exit") => std::process::exit(words[2].parse().unwrap()),
         Some("raise") => raise(words[2].parse().unwrap()),
         Some("sleep") => std::thread::sleep(std::time::Duration::from_secs(words[2].parse().unwrap())),
+        Some("agent") => agent::serve(words[2], words.get(3).copied().unwrap_or("0")),
         Some("trap") => wrap::trap(&words[2..]),
         Some("orphans") => wrap::orphans(words[2].parse().unwrap()),
         Some("stdio") => wrap::echo_stdin(),
