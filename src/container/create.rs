@@ -113,11 +113,15 @@ fn read_plan(args: &Create, host: &Host, notifies: Option<&Path>) -> Result<(Vec
     Ok((bundle.text, plan))
 }
 
+/// The annotation that names another receiver of the pidfd.
+const PIDFD_RECEIVER: &str = "annotations.run.oci.pidfd_receiver";
+
 /// Receivers of the terminal and of the pidfd, connected before anything is made.
 #[derive(Debug, Default)]
 struct Sockets {
     console: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
+    pidfd_receiver: Option<OwnedFd>,
 }
 
 impl Sockets {
@@ -145,6 +149,7 @@ impl Sockets {
         Ok(Sockets {
             console: connect("--console-socket", &args.console_socket)?,
             pidfd: connect("--pidfd-socket", &args.pidfd_socket)?,
+            pidfd_receiver: connect(PIDFD_RECEIVER, &plan.extensions.pidfd_receiver)?,
         })
     }
 }
@@ -233,8 +238,11 @@ fn make(
         // With the parents that had to be made, which go with the container.
         state.cgroup = location_of(cgroup)?;
         state.init = Some(Identity::of(pid)?);
-        if let Some(socket) = &sockets.pidfd {
-            terminal::send_fd("--pidfd-socket", socket, launched.pidfd.as_fd(), "pidfd")?;
+        for (name, socket) in [("--pidfd-socket", &sockets.pidfd), (PIDFD_RECEIVER, &sockets.pidfd_receiver)]
+        {
+            if let Some(socket) = socket {
+                terminal::send_fd(name, socket, launched.pidfd.as_fd(), "pidfd")?;
+            }
         }
         entry.write_state(&state)?;
         if let Some(file) = pid_file {

@@ -83,6 +83,11 @@ pub fn launch(launch: Launch) -> Result<Launched> {
         sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
     }
     let join = launch.cgroup.join()?;
+    let inside = [&launch.plan.hooks.create_container, &launch.plan.hooks.start_container];
+    let hook_outputs = match inside.iter().all(|list| list.is_empty()) {
+        true => hooks::Outputs::default(),
+        false => hooks::Outputs::open(launch.plan)?,
+    };
     let (ours, theirs) = Channel::pair()?;
     let detour = Detour::enter(&launch.plan.namespaces, &joined, &procfs)?;
     // No signal may arrive in init before it has its own dispositions.
@@ -105,6 +110,7 @@ pub fn launch(launch: Launch) -> Result<Launched> {
                 new_keyring: launch.new_keyring,
                 preserve_fds: launch.preserve_fds,
                 privileged,
+                hook_outputs,
                 last_capability: launch.host.last_capability,
             })
         }

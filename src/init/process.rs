@@ -112,7 +112,12 @@ impl Setting<'_> {
         identity::bounding(&capabilities, self.last_capability)?;
         identity::no_new_privileges(process)?;
         identity::own_stdio(process)?;
-        identity::user(process, self.may_set_groups)?;
+        let groups = match (self.plan.extensions.keep_groups, self.may_set_groups) {
+            (true, _) => identity::Groups::Keep,
+            (false, true) => identity::Groups::Set,
+            (false, false) => identity::Groups::Denied,
+        };
+        identity::user(process, groups)?;
         // The change of user set this by sysctl (security R9).
         sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
         // A directory that only the user may enter, or only the runtime: one of both must do.

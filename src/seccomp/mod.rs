@@ -145,6 +145,11 @@ fn block(asm: &mut Assembler, policy: &Policy, group: &[&'static Arch]) -> Place
     asm.load(NUMBER, place)
 }
 
+/// Whether some architecture has a system call of this name.
+pub fn is_known(name: &str) -> bool {
+    arch::call(name).is_some()
+}
+
 /// The actions that can be compiled.
 pub fn action_names() -> Vec<&'static str> {
     ACTIONS.iter().map(|(name, _)| *name).collect()

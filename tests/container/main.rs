@@ -11,6 +11,7 @@ mod config;
 mod console;
 mod host;
 
+mod annotations;
 mod bad_input;
 mod cgroups;
 mod create_failures;

@@ -95,6 +95,10 @@ pub fn exec_with(verb: &str, words: &[&str]) {
                 assert_eq!(libc::ioctl(0, libc::TIOCSCTTY, 0), 0, "TIOCSCTTY");
             }
             "with-session" => assert!(libc::setsid() > 0),
+            "with-groups" => {
+                let groups: Vec<u32> = argument.split(',').map(|n| n.parse().unwrap()).collect();
+                assert_eq!(libc::setgroups(groups.len(), groups.as_ptr()), 0);
+            }
             "with-umask" => {
                 libc::umask(u32::from_str_radix(argument, 8).unwrap());
             }
