@@ -60,7 +60,7 @@ pub fn lower(spec: &spec::Spec, options: &Options, host: &Host) -> Result<Plan, 
         net_devices,
         cgroup: lower_cgroup(linux, delegate, host, p),
         root_propagation: lower_propagation(&linux.rootfs_propagation, p),
-        seccomp: linux.seccomp.as_ref().map(|s| crate::seccomp::compile(s, "linux.seccomp", p, w)),
+        seccomp: crate::seccomp::filter_of(spec, p, w),
         masked_paths: lower_paths(&linux.masked_paths, "linux.maskedPaths", &namespaces, p),
         readonly_paths: lower_paths(&linux.readonly_paths, "linux.readonlyPaths", &namespaces, p),
         mount_label: Some(linux.mount_label.clone()).filter(|label| !label.is_empty()),
@@ -157,13 +157,14 @@ fn lower_hostname(
 }
 
 /// Annotations that change what is done; others of their family are probably meant for it.
-const KNOWN_ANNOTATIONS: [&str; 7] = [
+const KNOWN_ANNOTATIONS: [&str; 8] = [
     "run.oci.hooks.stdout",
     "run.oci.hooks.stderr",
     "run.oci.keep_original_groups",
     "run.oci.pidfd_receiver",
     "run.oci.systemd.subgroup",
-    "run.oci.seccomp_fail_unknown_syscall",
+    crate::seccomp::NO_UNKNOWN,
+    crate::seccomp::RAW,
     "run.oci.mount_context_type",
 ];
 
