@@ -268,7 +268,7 @@ make_image() {
     diff=${layer% *}
     jq -cn --arg diff "$diff" '{created: "2000-01-01T00:00:00Z", architecture: "amd64", os: "linux",
         config: {Env: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], Cmd: $ARGS.positional, WorkingDir: "/"},
-        rootfs: {type: "layers", diff_ids: [$diff]}, history: []}' --args "$@" > "$WORK/config.json"
+        rootfs: {type: "layers", diff_ids: [$diff]}, history: []}' --args -- "$@" > "$WORK/config.json"
     config=$(blob "$WORK/config.json")
     jq -cn --arg c "${config% *}" --argjson cs "${config#* }" --arg l "$diff" --argjson ls "${layer#* }" '{
         schemaVersion: 2, mediaType: "application/vnd.oci.image.manifest.v1+json",
