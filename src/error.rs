@@ -1,6 +1,7 @@
 //! How a failed system call becomes an error text: what was being done, and why it failed in the
 //! lower-case words that callers match (`no such file or directory`). Used everywhere.
 
+use rustix::io::Errno;
 use std::fmt;
 use std::io;
 
@@ -36,6 +37,16 @@ impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
     fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> anyhow::Result<T> {
         self.map_err(|error| Failed { doing: doing().into(), error: error.into() }.into())
     }
+}
+
+/// Turns an error number into an error: `.map_err(failed("open `x`"))`.
+pub fn failed(doing: impl fmt::Display) -> impl FnOnce(Errno) -> anyhow::Error {
+    move |errno| Failed { doing: doing.to_string(), error: errno.into() }.into()
+}
+
+/// The reason of an error number: `no such file or directory`.
+pub fn text(errno: Errno) -> String {
+    why(&errno.into())
 }
 
 /// The reason in lower case without the number: `no such file or directory`.

@@ -332,15 +332,7 @@ pub fn describe(error: &anyhow::Error) -> String {
 fn cause_text(cause: &(dyn std::error::Error + 'static)) -> String {
     let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
     let code = io.or_else(|| cause.downcast_ref::<rustix::io::Errno>().map(|errno| errno.raw_os_error()));
-    code.map_or_else(|| cause.to_string(), errno_text)
-}
-
-/// The text of an errno: `permission denied`.
-pub fn errno_text(errno: i32) -> String {
-    let text = std::io::Error::from_raw_os_error(errno).to_string();
-    let text = text.strip_suffix(&format!(" (os error {errno})")).unwrap_or(&text);
-    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
-    format!("{}{rest}", first.to_ascii_lowercase())
+    code.map_or_else(|| cause.to_string(), |code| crate::error::why(&std::io::Error::from_raw_os_error(code)))
 }
 
 /// The time in UTC with nanoseconds, `2026-11-23T21:12:57.656551227Z` (RFC 3339); times before
@@ -513,7 +505,7 @@ mod tests {
             (99999, "unknown error 99999"),
         ];
         for (errno, text) in table {
-            assert_eq!(errno_text(errno), text);
+            assert_eq!(crate::error::why(&std::io::Error::from_raw_os_error(errno)), text);
         }
         let io = std::fs::File::open("/nonexistent").context("open").context("read the config").unwrap_err();
         assert_eq!(describe(&io), "read the config: open: no such file or directory");

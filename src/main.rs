@@ -18,7 +18,7 @@ use cli::command::{CgroupManager, Command, Global};
 use cli::{help, output};
 use container::create::{Settings, StartBy};
 use container::statedir::StateDir;
-use container::{create, delete, inspect, kill, run, start};
+use container::{create, delete, events, inspect, kill, pause, ps, run, start, update};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,19 +46,46 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Features => output::print(&cli::features::of_this_binary()?)?,
         Command::Spec { bundle, rootless } => container::spec::write(bundle.as_deref(), rootless)?,
         Command::Create(args) => {
+            create::check_preserved(args.preserve_fds)?;
             let states = StateDir::open_or_create(&root)?;
             create::create(&states, settings(global)?, &args, StartBy::Socket, true)?;
         }
-        Command::Run(args) => return run::run(&StateDir::open_or_create(&root)?, settings(global)?, &args),
+        Command::Run(args) => {
+            create::check_preserved(args.create.preserve_fds)?;
+            return run::run(&StateDir::open_or_create(&root)?, settings(global)?, &args);
+        }
         Command::Start { id } => start::start(&existing(&root, &id)?, &id)?,
         Command::State { id } => {
             output::print(&output::state(&inspect::state(&existing(&root, &id)?, &id)?)?)?;
         }
         Command::Kill { id, signal, all } => kill::kill(&existing(&root, &id)?, &id, signal.number(), all)?,
         Command::Delete { id, force } => delete::delete(StateDir::open(&root)?.as_ref(), &id, force)?,
+        Command::Exec(args) => return Ok(exec_status(&root, &args)),
+        Command::Pause { id } => pause::pause(&existing(&root, &id)?, &id)?,
+        Command::Resume { id } => pause::resume(&existing(&root, &id)?, &id)?,
+        Command::Ps { id, format, arguments } => {
+            let pids = ps::pids(&existing(&root, &id)?, &id)?;
+            output::print(&match format {
+                cli::command::Format::Json => format!("{}\n", serde_json::to_string(&pids)?),
+                cli::command::Format::Table => ps::table(&pids, &arguments)?,
+            })?;
+        }
+        Command::Update(args) => update::update(&existing(&root, &args.id)?, &args)?,
+        Command::Events { id, stats, interval } => {
+            events::events(&existing(&root, &id)?, &id, stats, interval)?;
+        }
         Command::List { format, quiet } => list(global, &root, format, quiet)?,
     }
     Ok(0)
+}
+
+/// The exit status of `exec` is that of its process; 255 says that there was none.
+fn exec_status(root: &std::path::Path, args: &cli::exec::Exec) -> u8 {
+    let run = || container::exec::exec(&existing(root, &args.id)?, args);
+    run().unwrap_or_else(|error| {
+        error!("{}", log::describe(&error));
+        255
+    })
 }
 
 /// Where the states are.
@@ -82,7 +109,9 @@ fn settings(global: &Global) -> Result<Settings> {
         (None, false) => CgroupManager::Cgroupfs,
     };
     if manager == CgroupManager::Systemd {
-        bail!("the systemd cgroup driver is not part of this version: leave --systemd-cgroup out, or use --cgroup-manager cgroupfs");
+        bail!(
+            "the systemd cgroup driver is not part of this version: leave --systemd-cgroup out, or use --cgroup-manager cgroupfs"
+        );
     }
     Ok(Settings { without_cgroups: manager == CgroupManager::Disabled })
 }
@@ -91,7 +120,9 @@ fn settings(global: &Global) -> Result<Settings> {
 fn list(global: &Global, root: &std::path::Path, format: cli::command::Format, quiet: bool) -> Result<()> {
     let views = match StateDir::open(root)? {
         Some(states) => inspect::list(&states)?,
-        None if global.root.is_some() => bail!("list containers: state directory `{}` does not exist", root.display()),
+        None if global.root.is_some() => {
+            bail!("list containers: state directory `{}` does not exist", root.display())
+        }
         None => Vec::new(),
     };
     output::print(&output::list(views, format, quiet)?)

@@ -5,7 +5,7 @@ use crate::bundle::plan::{IdMap, NamespaceKind, Namespaces};
 use crate::error::Doing;
 use crate::procfs::Procfs;
 use crate::sys::clone::{namespace_type, setns, unshare};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rustix::fs::OFlags;
 use std::os::fd::OwnedFd;
 
@@ -20,17 +20,23 @@ pub struct Joined {
 
 /// Opens what is joined, on the host side, and checks that each file is a namespace of its kind.
 pub fn open_joined(namespaces: &Namespaces) -> Result<Vec<Joined>> {
-    namespaces.join.iter().map(|(kind, path)| open_one(*kind, path)).collect()
+    namespaces
+        .join
+        .iter()
+        .map(|j| open_one(j.kind, &j.path).with_context(|| format!("linux.namespaces[{}]", j.index)))
+        .collect()
 }
 
 fn open_one(kind: NamespaceKind, path: &std::path::Path) -> Result<Joined> {
     let name = kind.name();
     let shown = path.display();
     let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
-        .doing(|| format!("open the {name} namespace `{shown}` (linux.namespaces)"))?;
+        .doing(|| format!("open the {name} namespace `{shown}`"))?;
     match namespace_type(&fd) {
         Ok(flag) if flag == kind.flag() => Ok(Joined { kind, fd }),
-        _ => bail!("join the {name} namespace: `{shown}` is not a namespace of type {name} (linux.namespaces)"),
+        _ => {
+            bail!("join the {name} namespace: `{shown}` is not a namespace of type {name}")
+        }
     }
 }
 
@@ -81,7 +87,9 @@ pub fn join(joined: &[Joined], namespaces: &Namespaces) -> Result<()> {
     let mut later = Vec::new();
     for one in joined.iter().filter(mine) {
         match setns(&one.fd, one.kind.flag()) {
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) && namespaces.joins(NamespaceKind::User) => {
+            Err(error)
+                if error.raw_os_error() == Some(libc::EPERM) && namespaces.joins(NamespaceKind::User) =>
+            {
                 later.push(one);
             }
             other => other.doing(|| format!("join the {} namespace", one.kind.name()))?,
@@ -94,6 +102,28 @@ pub fn join(joined: &[Joined], namespaces: &Namespaces) -> Result<()> {
         setns(&one.fd, one.kind.flag()).doing(|| format!("join the {} namespace", one.kind.name()))?;
     }
     Ok(())
+}
+
+/// CLONE_NEW… flags of the namespaces that `pid` has and the caller has not. What is compared is
+/// inodes, so the caller must know that the process was there all the time.
+pub fn differing(pid: i32) -> Result<u64> {
+    let mut flags = 0;
+    for kind in NamespaceKind::ALL {
+        let name = kind.proc_name();
+        let (own, other) = (format!("/proc/self/ns/{name}"), format!("/proc/{pid}/ns/{name}"));
+        let identity = |path: &str| rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+        match identity(&own) {
+            // A kernel without this kind.
+            Err(rustix::io::Errno::NOENT) => continue,
+            own => {
+                let own = own.doing(|| format!("examine {}", kind.name()))?;
+                let other = identity(&other)
+                    .doing(|| format!("examine the container's {} namespace", kind.name()))?;
+                flags |= if own == other { 0 } else { kind.flag() };
+            }
+        }
+    }
+    Ok(flags)
 }
 
 /// Namespaces of the host side that are put back after the clone.
@@ -152,7 +182,9 @@ pub fn write_id_maps(procfs: &Procfs, pid: i32, namespaces: &Namespaces, privile
         return Ok(());
     }
     if !privileged {
-        procfs.write(&format!("{pid}/setgroups"), b"deny").doing(|| "deny setgroups in the user namespace")?;
+        procfs
+            .write(&format!("{pid}/setgroups"), b"deny")
+            .doing(|| "deny setgroups in the user namespace")?;
     }
     write_map(procfs, pid, "uid", &namespaces.uid_map)?;
     write_map(procfs, pid, "gid", &namespaces.gid_map)

@@ -86,7 +86,8 @@ impl Procfs {
     /// names descriptor N for the calls that have no descriptor form.
     pub fn enter_own_fds(&self) -> Result<()> {
         let directory = format!("{}/fd", self.own_name()?);
-        let fd = self.file(&directory, OFlags::PATH | OFlags::DIRECTORY).doing(|| "open the own descriptors")?;
+        let fd =
+            self.file(&directory, OFlags::PATH | OFlags::DIRECTORY).doing(|| "open the own descriptors")?;
         rustix::process::fchdir(&fd).doing(|| "enter the own descriptors")
     }
 }

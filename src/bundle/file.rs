@@ -71,3 +71,69 @@ fn open(path: &Path) -> anyhow::Result<File> {
         other => other.with_context(|| format!("open `{}`", path.display())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::default_spec::default_spec;
+
+    /// A directory that is removed again.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Directory {
+            let path = std::env::temp_dir().join(format!("oxrun-bundle-{}-{name}", std::process::id()));
+            std::fs::create_dir(&path).unwrap();
+            Directory(path)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn error(directory: &Path, config: Option<&Path>) -> String {
+        let error = format!("{:#}", read(directory, config).unwrap_err());
+        assert!(!error.contains('\n'), "{error}");
+        error
+    }
+
+    #[test]
+    fn reads_a_bundle() {
+        let directory = Directory::new("good");
+        let text = default_spec(None, true);
+        std::fs::write(directory.0.join("config.json"), &text).unwrap();
+        std::fs::write(directory.0.join("other"), "{}").unwrap();
+        std::os::unix::fs::symlink(".", directory.0.join("link")).unwrap();
+        let bundle = read(&directory.0.join("link"), None).unwrap();
+        assert_eq!((bundle.path, bundle.text), (directory.0.canonicalize().unwrap(), text.into_bytes()));
+        assert_eq!(bundle.spec.hostname, "oxrun");
+        assert_eq!(read(&directory.0, Some(Path::new("other"))).unwrap().spec, Spec::default());
+    }
+
+    #[test]
+    fn says_what_is_missing() {
+        let directory = Directory::new("bad");
+        let path = directory.0.canonicalize().unwrap();
+        let (shown, config) = (path.display(), path.join("config.json"));
+        let expected = "give the directory with config.json by --bundle: No such file or directory";
+        assert!(error(&path.join("none"), None).contains(expected));
+        assert!(
+            error(&path, None).contains(&format!("open `{shown}/config.json`: no such file; make one by"))
+        );
+        std::fs::write(&config, "{\"root\":1,\"hostname\":2}").unwrap();
+        let wrong = "/config.json`: root: invalid type: number, expected an object; hostname: invalid type";
+        assert!(error(&path, None).contains(wrong), "{}", error(&path, None));
+        assert!(error(&config, None).contains("not a directory"));
+        std::fs::File::options().write(true).open(&config).unwrap().set_len(MAX_CONFIG_SIZE + 1).unwrap();
+        assert!(error(&path, None).contains("larger than 64 MiB"));
+        std::fs::remove_file(&config).unwrap();
+        std::fs::create_dir(&config).unwrap();
+        assert!(error(&path, None).contains("config.json`: not a regular file"));
+        std::fs::remove_dir(&config).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &config, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(error(&path, None).contains("config.json`: not a regular file"), "and does not hang");
+    }
+}

@@ -16,39 +16,39 @@ use std::marker::PhantomData;
 pub fn parse<T: Check>(text: &[u8]) -> Result<T, Problems> {
     match serde_json::from_slice(text) {
         Ok(parsed) if !may_contain_nul(text) => Ok(parsed),
-        Ok(parsed) => match look_closely::<T>(text) {
-            problems if problems.is_empty() => Ok(parsed),
-            problems => Err(problems),
+        parsed => match (parsed, look_closely::<T>(text)) {
+            (_, Ok(problems)) if !problems.is_empty() => Err(problems),
+            (Ok(parsed), Ok(_)) => Ok(parsed),
+            (Err(error), _) | (_, Err(error)) => Err(one(&error)),
         },
-        Err(error) => {
-            let mut problems = look_closely::<T>(text);
-            if problems.is_empty() {
-                problems.add("", error.to_string());
-            }
-            Err(problems)
-        }
     }
+}
+
+/// What the decoder says, with line and column.
+fn one(error: &serde_json::Error) -> Problems {
+    let mut problems = Problems::default();
+    let prefix = if error.is_data() { "" } else { "not valid JSON: " };
+    problems.add("", format!("{prefix}{error}"));
+    problems
 }
 
 /// Whether a document has the only spelling of a NUL byte in JSON.
 fn may_contain_nul(text: &[u8]) -> bool {
-    text.split(|byte| *byte == b'\\').skip(1).any(|rest| rest.starts_with(b"u0000"))
+    // Most documents have no escape at all, which is quick to see.
+    text.contains(&b'\\') && text.split(|byte| *byte == b'\\').skip(1).any(|rest| rest.starts_with(b"u0000"))
 }
 
 /// Everything wrong with a document that does not fit `T`.
-fn look_closely<T: Check>(text: &[u8]) -> Problems {
+fn look_closely<T: Check>(text: &[u8]) -> Result<Problems, serde_json::Error> {
     let mut problems = Problems::default();
-    match serde_json::from_slice::<Value>(text) {
-        Err(error) => problems.add("", format!("not valid JSON: {error}")),
-        Ok(Value::Null) => problems.add("", "invalid type: null, expected an object"),
-        Ok(value) => {
-            T::check(&value, "", &mut problems);
-            let twice = Twice { path: "", problems: &mut problems };
-            // The syntax was checked above.
-            let _ = twice.deserialize(&mut serde_json::Deserializer::from_slice(text));
-        }
+    let value: Value = serde_json::from_slice(text)?;
+    if value.is_null() {
+        problems.add("", "invalid type: null, expected an object");
     }
-    problems
+    T::check(&value, "", &mut problems);
+    let twice = Twice { path: "", problems: &mut problems };
+    twice.deserialize(&mut serde_json::Deserializer::from_slice(text))?;
+    Ok(problems)
 }
 
 /// Walks a document and notes each member name that an object has twice.

@@ -58,7 +58,7 @@ pub fn lower(spec: &spec::Spec, options: &Options, host: &Host) -> Result<Plan, 
         mounts,
         devices,
         net_devices,
-        cgroup: lower_cgroup(linux, delegate, p),
+        cgroup: lower_cgroup(linux, delegate, host, p),
         root_propagation: lower_propagation(&linux.rootfs_propagation, p),
         seccomp: linux.seccomp.as_ref().map(|s| crate::seccomp::compile(s, "linux.seccomp", p, w)),
         masked_paths: lower_paths(&linux.masked_paths, "linux.maskedPaths", &namespaces, p),
@@ -213,8 +213,14 @@ fn delegate(
     }
 }
 
-fn lower_cgroup(linux: &spec::Linux, delegate: Option<u32>, problems: &mut Problems) -> CgroupPlan {
+fn lower_cgroup(
+    linux: &spec::Linux,
+    delegate: Option<u32>,
+    host: &Host,
+    problems: &mut Problems,
+) -> CgroupPlan {
     let resources = linux.resources.clone().unwrap_or_default();
+    crate::cgroup::check(&resources, host.cgroup_v2, problems);
     let devices = devices::lower_rules(&resources.devices, problems);
     CgroupPlan { path: linux.cgroups_path.clone(), resources, devices, delegate }
 }
@@ -282,9 +288,10 @@ fn lower_intel_rdt(given: Option<&spec::IntelRdt>, problems: &mut Problems) -> O
     {
         problems.add(format!("{path}.memBwSchema"), "must be one line that begins with `MB:`");
     }
-    for (i, line) in rdt.schemata.iter().enumerate().filter(|(_, line)| line.contains('\n')) {
-        let _ = line;
-        problems.add(format!("{path}.schemata[{i}]"), newline);
+    for (i, line) in rdt.schemata.iter().enumerate() {
+        if line.contains('\n') {
+            problems.add(format!("{path}.schemata[{i}]"), newline);
+        }
     }
     given.cloned()
 }

@@ -8,7 +8,6 @@ mod devices;
 mod file;
 mod hooks;
 pub mod host;
-pub mod id;
 mod id_maps;
 pub mod json;
 pub mod lists;
@@ -24,10 +23,18 @@ mod scheduler;
 pub mod spec;
 mod sysctl;
 
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod edges;
+#[cfg(test)]
+mod good_input;
+#[cfg(test)]
+mod oracle;
+
 pub use capabilities::names as capability_names;
-pub use file::{Bundle, read};
+pub use file::read;
 pub use host::Host;
-pub use id::ContainerId;
 pub use json::{Problems, parse};
 pub use lower::{Options, lower};
 pub use mount_options::option_names as mount_option_names;

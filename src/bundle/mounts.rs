@@ -39,6 +39,20 @@ struct One<'a> {
 }
 
 impl One<'_> {
+    /// Options for a filesystem where none is made. A value (`mode=755`) is for a filesystem and can be
+    /// nothing else, so mount(2) and this ignore it; a bare word may be a flag that was misspelt.
+    fn refuse_data(&mut self, data: &[(String, Option<String>)]) {
+        for (key, value) in data {
+            match value {
+                Some(_) => self.warnings.push(format!(
+                    "{}.options: `{key}` has no effect: there is no new filesystem to take it",
+                    self.path
+                )),
+                None => self.problem("options", format!("unknown option `{key}`: it is no mount flag")),
+            }
+        }
+    }
+
     fn lower(&mut self, index: usize, context: &Context<'_>) -> Option<Mount> {
         let options = MountOptions::new(&self.mount.options);
         let destination = self.destination();
@@ -147,7 +161,7 @@ impl One<'_> {
         if (filesystem || cgroup) && destination == "/" {
             self.problem("destination", "a new filesystem on `/` would hide the root filesystem");
         }
-        if options.copy_up && self.mount.kind != "tmpfs" || options.copy_up && !filesystem {
+        if options.copy_up && !(filesystem && self.mount.kind == "tmpfs") {
             self.problem("options", "`tmpcopyup` is for the type tmpfs only");
         }
         if options.symlink.is_some() && !bind {
@@ -157,12 +171,7 @@ impl One<'_> {
             self.problem("options", "only bind mounts can have an id map");
         }
         if !filesystem && !cgroup {
-            for (key, _) in &options.data {
-                let text = format!(
-                    "unknown option `{key}`: without a new filesystem, only mount flags are possible"
-                );
-                self.problem("options", text);
-            }
+            self.refuse_data(&options.data);
         }
         if !filesystem && !options.super_names.is_empty() {
             let names = options.super_names.join("`, `");

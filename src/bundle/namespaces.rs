@@ -27,7 +27,8 @@ fn lower_list(list: &[spec::Namespace], problems: &mut Problems) -> Namespaces {
         } else if namespace.path.is_empty() {
             namespaces.create.push(kind);
         } else if namespace.path.starts_with('/') {
-            namespaces.join.push((kind, PathBuf::from(&namespace.path)));
+            let path = PathBuf::from(&namespace.path);
+            namespaces.join.push(super::plan::Join { kind, path, index: i });
         } else {
             problems
                 .add(format!("{path}.path"), format!("`{}` is relative: must be absolute", namespace.path));

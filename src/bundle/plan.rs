@@ -137,13 +137,24 @@ impl NamespaceKind {
     }
 }
 
+/// A namespace to join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// Its kind.
+    pub kind: NamespaceKind,
+    /// Its file, absolute.
+    pub path: PathBuf,
+    /// Index in `linux.namespaces`, for messages.
+    pub index: usize,
+}
+
 /// What is new, what is joined, and how ids and clocks are mapped.
 #[derive(Debug, Clone, Default)]
 pub struct Namespaces {
     /// Kinds to create, without duplicates.
     pub create: Vec<NamespaceKind>,
     /// Kinds to join and the absolute path of each, without duplicates.
-    pub join: Vec<(NamespaceKind, PathBuf)>,
+    pub join: Vec<Join>,
     /// `linux.uidMappings`; empty without a new user namespace.
     pub uid_map: Vec<IdMap>,
     /// `linux.gidMappings`.
@@ -162,7 +173,7 @@ impl Namespaces {
 
     /// Whether a kind is joined.
     pub fn joins(&self, kind: NamespaceKind) -> bool {
-        self.join.iter().any(|(k, _)| *k == kind)
+        self.join.iter().any(|j| j.kind == kind)
     }
 
     /// Whether a kind is not the host's: created or joined.

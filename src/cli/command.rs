@@ -2,12 +2,17 @@
 //! the parsed arguments by the function that the table names. Read by `main` and handed on to the
 //! commands of `container/`.
 
+use super::exec::Exec;
 use super::help::Topic;
 use super::parse::Matches;
+use super::quantity;
 use super::signal::Signal;
+use super::update::Update;
 use crate::log;
 use anyhow::{Result, bail};
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The options before the command.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -100,6 +105,38 @@ pub enum Command {
         /// For a container without root.
         rootless: bool,
     },
+    /// Run another process in a container.
+    Exec(Exec),
+    /// Stop all processes for a while.
+    Pause {
+        /// Which container.
+        id: String,
+    },
+    /// Let paused processes go on.
+    Resume {
+        /// Which container.
+        id: String,
+    },
+    /// Show the processes.
+    Ps {
+        /// Which container.
+        id: String,
+        /// The shape of the output.
+        format: Format,
+        /// For ps(1).
+        arguments: Vec<OsString>,
+    },
+    /// Change limits.
+    Update(Update),
+    /// Show events and statistics.
+    Events {
+        /// Which container.
+        id: String,
+        /// Statistics once, then end.
+        stats: bool,
+        /// Between two statistics.
+        interval: Duration,
+    },
     /// Show what the binary supports.
     Features,
     /// Show the version.
@@ -144,7 +181,7 @@ pub struct Run {
     pub keep: bool,
 }
 
-/// The shape of `list`.
+/// The shape of `list` and `ps`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Columns for people.
@@ -272,4 +309,26 @@ pub fn spec(matches: &Matches) -> Result<Command> {
 /// `features`.
 pub fn features(_: &Matches) -> Result<Command> {
     Ok(Command::Features)
+}
+
+/// `pause`.
+pub fn pause(matches: &Matches) -> Result<Command> {
+    Ok(Command::Pause { id: matches.id()? })
+}
+
+/// `resume`.
+pub fn resume(matches: &Matches) -> Result<Command> {
+    Ok(Command::Resume { id: matches.id()? })
+}
+
+/// `ps`.
+pub fn ps(matches: &Matches) -> Result<Command> {
+    let arguments = matches.arguments_after_id().to_vec();
+    Ok(Command::Ps { id: matches.id()?, format: format(matches)?, arguments })
+}
+
+/// `events`.
+pub fn events(matches: &Matches) -> Result<Command> {
+    let interval = matches.parsed("interval", quantity::duration)?.unwrap_or(Duration::from_secs(5));
+    Ok(Command::Events { id: matches.id()?, stats: matches.switch("stats"), interval })
 }

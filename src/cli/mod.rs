@@ -4,10 +4,13 @@
 //! `main` alone; nothing here touches a container.
 
 pub mod command;
+pub mod exec;
 pub mod features;
 pub mod help;
 pub mod output;
 pub mod parse;
+pub mod quantity;
 pub mod root;
 pub mod signal;
 pub mod table;
+pub mod update;

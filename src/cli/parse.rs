@@ -276,7 +276,8 @@ impl Matches {
         self.all(long).last()
     }
 
-    fn all(&self, long: &str) -> impl Iterator<Item = &OsStr> {
+    /// All values as given, in order.
+    pub fn all(&self, long: &str) -> impl Iterator<Item = &OsStr> {
         debug_assert!(self.find_long(long).is_some(), "--{long} is not in the table");
         self.given.iter().filter(move |(flag, _)| flag.long == long).map(|(_, value)| value.as_os_str())
     }
@@ -528,6 +529,12 @@ mod tests {
             "MANAGER" => "cgroupfs",
             "MODE" => "true",
             "TARGET" => "/x",
+            "SIZE" => "5m",
+            "DURATION" => "7s",
+            "NAME=VALUE" => "A=1",
+            "UID[:GID]" => "3:4",
+            "GID" => "3",
+            "NAME" | "LIST" | "SCHEMA" | "[CONTROLLER:]PATH" => "x",
             other => panic!("no sample for {other}"),
         }
     }
@@ -539,9 +546,14 @@ mod tests {
     #[test]
     fn no_option_is_parsed_and_ignored() {
         for row in COMMANDS {
-            let arguments = if row.least > 0 { "c" } else { "" };
+            let arguments = match row.name {
+                "exec" => "c sh",
+                _ if row.least > 0 => "c",
+                _ => "",
+            };
             let bare = format!("{:?}", line(&format!("{} {arguments}", row.name)).unwrap());
             for flag in row.flags {
+                let arguments = if flag.long == "process" { "c" } else { arguments };
                 let text = format!("{} {} {arguments}", row.name, with(flag));
                 assert_ne!(format!("{:?}", line(&text).unwrap()), bare, "{text}");
             }

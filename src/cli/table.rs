@@ -4,6 +4,7 @@
 
 use super::command::{self, Command};
 use super::parse::Matches;
+use super::{exec, update};
 use anyhow::Result;
 
 /// One option.
@@ -51,6 +52,10 @@ const fn switch(long: &'static str, short: &'static [char], help: &'static str) 
 
 const fn value(long: &'static str, short: &'static [char], value: &'static str, help: &'static str) -> Flag {
     Flag { long, short, value: Some(value), repeatable: false, help }
+}
+
+const fn list(long: &'static str, short: &'static [char], value: &'static str, help: &'static str) -> Flag {
+    Flag { long, short, value: Some(value), repeatable: true, help }
 }
 
 /// Every command has it.
@@ -136,6 +141,57 @@ pub static COMMANDS: &[CommandRow] = &[
         build: command::delete,
     },
     CommandRow {
+        name: "events",
+        arguments: ID_HELP,
+        least: 1,
+        most: 1,
+        raw_after: None,
+        summary: "show statistics and events of a container",
+        description: "Prints statistics at an interval, and events such as out of memory when they happen, each as a\n\
+            line of JSON, until the container is gone.",
+        flags: &[
+            switch("stats", &[], "print statistics once and end"),
+            value("interval", &[], "DURATION", "time between statistics, like 100ms or 1m30s (default: 5s)"),
+        ],
+        build: command::events,
+    },
+    CommandRow {
+        name: "exec",
+        arguments: "<container-id> <command> [arguments...]",
+        least: 1,
+        most: usize::MAX,
+        raw_after: Some(1),
+        summary: "run another process in a container",
+        description: "Runs a command in a container, or the process that a file describes as config.json does.\n\
+            What follows the id belongs to the command. The exit status is the command's, 128 and the\n\
+            number of the signal that ended it, or 255 if it could not be run.",
+        flags: &[
+            value("process", &['p'], "FILE", "read the process from this JSON file"),
+            list("env", &['e'], "NAME=VALUE", "set an environment variable; may be repeated"),
+            value("cwd", &[], "DIR", "working directory in the container"),
+            value("user", &['u'], "UID[:GID]", "user and group"),
+            list("additional-gids", &['g'], "GID", "add a group; may be repeated"),
+            list("cap", &['c'], "NAME", "add a capability; may be repeated"),
+            switch("no-new-privs", &[], "the process and its children cannot gain privileges"),
+            value("apparmor", &[], "NAME", "AppArmor profile"),
+            value("process-label", &[], "NAME", "SELinux label"),
+            switch("tty", &['t'], "give it a terminal"),
+            DETACH,
+            CONSOLE_SOCKET,
+            PID_FILE,
+            PIDFD_SOCKET,
+            PRESERVE_FDS,
+            list(
+                "cgroup",
+                &[],
+                "[CONTROLLER:]PATH",
+                "run in this existing cgroup below the container's; may be repeated",
+            ),
+            switch("ignore-paused", &[], "in a paused container wait until it is resumed"),
+        ],
+        build: exec::build,
+    },
+    CommandRow {
         name: "features",
         arguments: "",
         least: 0,
@@ -169,6 +225,39 @@ pub static COMMANDS: &[CommandRow] = &[
         description: "Lists the containers whose state is under --root, sorted by id.",
         flags: &[FORMAT, switch("quiet", &['q'], "print ids alone, one per line")],
         build: command::list,
+    },
+    CommandRow {
+        name: "pause",
+        arguments: ID_HELP,
+        least: 1,
+        most: 1,
+        raw_after: None,
+        summary: "suspend all processes of a container",
+        description: "Stops every process of a container until `oxrun resume`.",
+        flags: &[],
+        build: command::pause,
+    },
+    CommandRow {
+        name: "ps",
+        arguments: "<container-id> [ps options]",
+        least: 1,
+        most: usize::MAX,
+        raw_after: Some(1),
+        summary: "show the processes of a container",
+        description: "Shows the processes of a container through ps(1); what follows the id are its options.",
+        flags: &[FORMAT],
+        build: command::ps,
+    },
+    CommandRow {
+        name: "resume",
+        arguments: ID_HELP,
+        least: 1,
+        most: 1,
+        raw_after: None,
+        summary: "let the processes of a paused container go on",
+        description: "Undoes `oxrun pause`.",
+        flags: &[],
+        build: command::resume,
     },
     CommandRow {
         name: "run",
@@ -228,6 +317,41 @@ pub static COMMANDS: &[CommandRow] = &[
         description: "Prints the state of a container as JSON.",
         flags: &[],
         build: command::state,
+    },
+    CommandRow {
+        name: "update",
+        arguments: ID_HELP,
+        least: 1,
+        most: 1,
+        raw_after: None,
+        summary: "change the limits of a container",
+        description: "Changes limits of a container while it runs, all or none. Sizes are bytes, or numbers with k, m\n\
+            or g; what is not given stays as it is.",
+        flags: &[
+            value(
+                "resources",
+                &['r'],
+                "FILE",
+                "read linux.resources as JSON from this file, or from stdin for `-`",
+            ),
+            value("blkio-weight", &[], "N", "block I/O weight, 10 to 1000"),
+            value("cpu-period", &[], "N", "microseconds of the period that --cpu-quota counts in"),
+            value("cpu-quota", &[], "N", "microseconds of CPU time per period, -1 for no limit"),
+            value("cpu-burst", &[], "N", "microseconds of unused quota that may be saved up"),
+            value("cpu-share", &[], "N", "CPU weight relative to other containers"),
+            value("cpu-rt-period", &[], "N", "microseconds of the real-time period"),
+            value("cpu-rt-runtime", &[], "N", "microseconds of real-time CPU time per period"),
+            value("cpu-idle", &[], "N", "1 to run only when the CPUs are idle, else 0"),
+            value("cpuset-cpus", &[], "LIST", "CPUs, like 0-2,7"),
+            value("cpuset-mems", &[], "LIST", "memory nodes, like 0-1"),
+            value("memory", &[], "SIZE", "memory limit, -1 for none"),
+            value("memory-reservation", &[], "SIZE", "soft memory limit, -1 for none"),
+            value("memory-swap", &[], "SIZE", "limit of memory and swap together, -1 for none"),
+            value("pids-limit", &[], "N", "limit of processes and threads, -1 for none"),
+            value("l3-cache-schema", &[], "SCHEMA", "Intel RDT schema of the L3 cache"),
+            value("mem-bw-schema", &[], "SCHEMA", "Intel RDT schema of the memory bandwidth"),
+        ],
+        build: update::build,
     },
 ];
 

@@ -8,9 +8,10 @@ use super::hooks;
 use super::identity::Identity;
 use super::launch::{Launch, Launched, launch};
 use super::pidfile::PidFile;
+use super::rdt;
 use super::statedir::{Entry, Phase, State, StateDir};
 use super::terminal;
-use crate::bundle::host::Host;
+use crate::bundle::Host;
 use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::{self, Options};
 use crate::cgroup::{self, Manager};
@@ -19,6 +20,19 @@ use anyhow::{Context, Result, bail};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::SystemTime;
+
+/// Sees that the descriptors which the process is to keep were handed over. Descriptors of this
+/// program are close-on-exec, those of the caller are not.
+pub fn check_preserved(count: u32) -> Result<()> {
+    for number in 3..count.saturating_add(3) {
+        if !crate::sys::process::is_inherited(number as i32) {
+            bail!(
+                "--preserve-fds {count}: descriptor {number} is not open; pass {count} descriptors from 3 on"
+            );
+        }
+    }
+    Ok(())
+}
 
 /// How init will be told to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +64,13 @@ pub struct Created {
 }
 
 /// Makes a container whose init waits to be started.
-pub fn create(states: &StateDir, settings: Settings, args: &Create, start: StartBy, detached: bool) -> Result<Created> {
+pub fn create(
+    states: &StateDir,
+    settings: Settings,
+    args: &Create,
+    start: StartBy,
+    detached: bool,
+) -> Result<Created> {
     super::statedir::check_id(&args.id)?;
     let host = Host::probe()?;
     let (config, plan) = read_plan(args, &host)?;
@@ -63,12 +83,22 @@ pub fn create(states: &StateDir, settings: Settings, args: &Create, start: Start
         true => Manager::None,
         false => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, &args.id)?,
     };
-    let creating = creating_state(&args.id, &plan, &cgroup)?;
+    let mut rdt = rdt::Place::find(plan.intel_rdt.as_ref(), &args.id)?;
+    let creating = creating_state(args, &plan, &cgroup, rdt.clone())?;
     let entry = reserve(states, &creating, &config)?;
-    let making = Making { args, plan: &plan, host: &host, start };
-    match make(&making, &entry, &mut cgroup, sockets, pid_file, creating) {
+    // A cgroup that cannot be made, or that others are in, is left as it is.
+    if let Err(error) = cgroup.create() {
+        entry.remove()?;
+        return Err(error);
+    }
+    let made = rdt::make(rdt.as_mut(), plan.intel_rdt.as_ref()).and_then(|()| {
+        let making = Making { args, plan: &plan, host: &host, start, rdt: rdt.as_ref() };
+        make(&making, &entry, &mut cgroup, sockets, pid_file, creating)
+    });
+    match made {
         Ok((state, launched)) => Ok(Created { entry, state, launched, plan }),
         Err(error) => {
+            rdt.iter_mut().for_each(rdt::Place::undo);
             undo(entry, &mut cgroup, &plan);
             Err(error)
         }
@@ -97,10 +127,14 @@ impl Sockets {
         let terminal = plan.process.as_ref().is_some_and(|p| p.terminal);
         match (&args.console_socket, terminal) {
             (None, true) if detached => {
-                bail!("cannot allocate a terminal for a detached container: use --console-socket, or set process.terminal to false")
+                bail!(
+                    "cannot allocate a terminal for a detached container: use --console-socket, or set process.terminal to false"
+                )
             }
             (Some(_), false) => {
-                bail!("--console-socket is given, but process.terminal is false: set it to true or leave the option out")
+                bail!(
+                    "--console-socket is given, but process.terminal is false: set it to true or leave the option out"
+                )
             }
             (Some(_), true) if !detached => {
                 bail!("--console-socket cannot be used in the foreground: add --detach")
@@ -117,11 +151,11 @@ impl Sockets {
     }
 }
 
-fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
+fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager, rdt: Option<rdt::Place>) -> Result<State> {
     Ok(State {
         version: State::VERSION,
         oci_version: plan.oci_version.clone(),
-        id: id.to_string(),
+        id: args.id.clone(),
         phase: Phase::Creating,
         creator: Identity::own()?,
         init: None,
@@ -129,14 +163,20 @@ fn creating_state(id: &str, plan: &Plan, cgroup: &Manager) -> Result<State> {
         rootfs: plan.rootfs.clone(),
         created: crate::log::rfc3339(SystemTime::now()),
         owner: rustix::process::getuid().as_raw(),
-        cgroup: serde_json::to_value(cgroup.location()).context("write the cgroup's place")?,
+        cgroup: location_of(cgroup)?,
+        rdt,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         own_mount_namespace: plan.namespaces.has(NamespaceKind::Mount),
+        new_keyring: !args.no_new_keyring,
         terminal: plan.process.as_ref().is_some_and(|p| p.terminal),
         poststart: !plan.hooks.poststart.is_empty(),
         poststop: !plan.hooks.poststop.is_empty(),
         annotations: plan.annotations.clone(),
     })
+}
+
+fn location_of(cgroup: &Manager) -> Result<serde_json::Value> {
+    serde_json::to_value(cgroup.location()).context("write the cgroup's place")
 }
 
 /// Takes the id; what a killed `create` left of it is cleaned up first.
@@ -156,6 +196,7 @@ struct Making<'a> {
     plan: &'a Plan,
     host: &'a Host,
     start: StartBy,
+    rdt: Option<&'a rdt::Place>,
 }
 
 fn make(
@@ -166,22 +207,29 @@ fn make(
     pid_file: Option<PidFile>,
     mut state: State,
 ) -> Result<(State, Launched)> {
-    cgroup.create()?;
+    crate::debug!("made the cgroup of `{}`", making.args.id);
     cgroup.apply(&making.plan.cgroup.resources, &making.plan.cgroup.devices)?;
+    if let Some(uid) = making.plan.cgroup.delegate {
+        cgroup.delegate(uid)?;
+    }
     let start = (making.start == StartBy::Socket).then(|| entry.bind_start_socket()).transpose()?;
-    let launched = launch(Launch {
+    let mut launched = launch(Launch {
         id: &making.args.id,
         plan: making.plan,
         cgroup,
+        rdt: making.rdt,
         start,
         console: sockets.console,
         new_keyring: !making.args.no_new_keyring,
         preserve_fds: making.args.preserve_fds,
         host: making.host,
     })?;
+    crate::debug!("init of `{}` is ready, pid {}", making.args.id, launched.pid);
     let finish = || -> Result<State> {
         let pid = rustix::process::Pid::from_raw(launched.pid).context("init has no pid")?;
         state.phase = Phase::Created;
+        // With the parents that had to be made, which go with the container.
+        state.cgroup = location_of(cgroup)?;
         state.init = Some(Identity::of(pid)?);
         if let Some(socket) = &sockets.pidfd {
             terminal::send_fd("--pidfd-socket", socket, launched.pidfd.as_fd(), "pidfd")?;
@@ -205,7 +253,7 @@ fn make(
 /// Leaves nothing of a container that could not be made; init is gone already.
 fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan) {
     let id = entry.id().to_string();
-    let mut warn = |what: &str, result: Result<()>| {
+    let warn = |what: &str, result: Result<()>| {
         if let Err(error) = result {
             crate::warn!("clean up after the failed create of `{id}`: {what}: {error:#}");
         }
@@ -213,7 +261,7 @@ fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan) {
     if !plan.namespaces.has(NamespaceKind::Mount) {
         warn("unmount", delete::unmount_host_root(&plan.rootfs));
     }
-    warn("remove the cgroup", cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()));
+    warn("remove the cgroup", cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()).map(drop));
     warn("remove the state", entry.remove());
     hooks::poststop(plan, &id);
 }

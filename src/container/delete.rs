@@ -3,12 +3,13 @@
 
 use super::error::Error;
 use super::hooks;
+use super::identity::exiting;
 use super::statedir::{Entry, Lock, Phase, State, StateDir, Status};
 use crate::cgroup::Manager;
 use crate::error::Doing;
 use crate::sys::process as sys;
 use anyhow::{Result, bail};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::UnmountFlags;
 use std::path::Path;
 
@@ -44,7 +45,9 @@ pub fn remove_debris(states: &StateDir, id: &str) -> Result<()> {
     let entry = states.open_entry(id)?;
     entry.lock(Lock::Exclusive)?;
     match entry.state() {
-        Ok(state) if state.phase == Phase::Creating && state.creator.alive()?.is_none() => remove(entry, &state),
+        Ok(state) if state.phase == Phase::Creating && state.creator.alive()?.is_none() => {
+            remove(entry, &state)
+        }
         Ok(_) => Ok(()),
         Err(_) => entry.remove(),
     }
@@ -56,7 +59,12 @@ pub fn remove(entry: Entry, state: &State) -> Result<()> {
     if !state.own_mount_namespace {
         unmount_host_root(&state.rootfs)?;
     }
-    cgroup_of(state)?.remove()?;
+    if !cgroup_of(state)?.remove()? {
+        crate::debug!("the cgroup of `{}` is still in use by others", entry.id());
+    }
+    if let Some(rdt) = &state.rdt {
+        rdt.remove()?;
+    }
     let plan = state.poststop.then(|| super::plan_of(&entry, state));
     let id = entry.id().to_string();
     entry.remove()?;
@@ -78,18 +86,35 @@ pub fn end_processes(entry: &Entry, state: &State) -> Result<()> {
         }
         // A frozen process of cgroup v1 dies only when it is thawed.
         cgroup.thaw()?;
-        wait_for_end(&init)?;
+        wait_for_end(&init, state)?;
+    }
+    // While a container is made its cgroup may still be found to be another's; an init without its
+    // creator ends by itself.
+    if state.phase == Phase::Creating {
+        return Ok(());
     }
     cgroup.kill(libc::SIGKILL)
 }
 
-fn wait_for_end(pidfd: &std::os::fd::OwnedFd) -> Result<()> {
-    loop {
-        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], None) {
-            Err(rustix::io::Errno::INTR) => continue,
+/// How often, at intervals of a second, a killed process is looked at before it is given up.
+const PATIENCE: u32 = 10;
+
+/// Waits for the end of a killed init. An init whose pid namespace is shared ends only when everything
+/// in it was waited for; it counts as ended when it executes nothing any more.
+fn wait_for_end(pidfd: &std::os::fd::OwnedFd, state: &State) -> Result<()> {
+    let pid = state.init.as_ref().map_or(0, |init| init.pid);
+    let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+    for _ in 0..PATIENCE {
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&second)) {
+            Ok(0) if exiting(pid) => return Ok(()),
+            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
             other => return other.map(drop).doing(|| "wait for the container's end"),
         }
     }
+    bail!(
+        "container `{}` (pid {pid}) was killed but has not ended: it hangs in the kernel, see /proc/{pid}/stack",
+        state.id
+    )
 }
 
 /// The cgroups that the state names.

@@ -3,8 +3,8 @@
 //! between the user's descriptors and the container's terminal, and the end of the container's
 //! process becomes an exit status. All signals must be blocked before that process is made.
 
-use super::terminal::{HostTerminal, RawMode, open_slave};
-use crate::sys::errno::failed;
+use super::terminal::{HostTerminal, RawMode, open_slave, size_of};
+use crate::error::failed;
 use crate::sys::signal;
 use anyhow::{Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -213,7 +213,6 @@ struct Relay<'a> {
     keys: Chunk,
     screen: Chunk,
     input_open: bool,
-    output_open: bool,
 }
 
 impl<'a> Relay<'a> {
@@ -223,8 +222,11 @@ impl<'a> Relay<'a> {
         rustix::fs::fcntl_setfl(&console.master, flags | OFlags::NONBLOCK)
             .map_err(failed("set up the terminal"))?;
         let slave = open_slave(&console.master)?;
+        if let (Some(host), None) = (&console.host, size_of(&console.master)) {
+            host.copy_size(&console.master)?; // config.json gave no size
+        }
         let (keys, screen) = Default::default();
-        Ok(Relay { console, _slave: slave, keys, screen, input_open: true, output_open: true })
+        Ok(Relay { console, _slave: slave, keys, screen, input_open: true })
     }
 
     fn reads_keys(&self) -> bool {
@@ -274,17 +276,12 @@ impl<'a> Relay<'a> {
             return 0;
         }
         // The slave is held here, so the only reason to get nothing is that there is nothing.
-        let read = self.screen.fill(self.console.master.as_fd()).unwrap_or(0);
-        if !self.output_open {
-            self.screen.clear();
-        }
-        read
+        self.screen.fill(self.console.master.as_fd()).unwrap_or(0)
     }
 
     /// Output that nobody reads is dropped, so that the container can go on.
     fn write_screen(&mut self) {
         if self.screen.flush(self.console.output).is_err() {
-            self.output_open = false;
             self.screen.clear();
         }
     }
@@ -371,12 +368,13 @@ mod tests {
     fn signals_are_passed_on_except_our_own() {
         alone(|| {
             let (null, (mut ready, writer)) = (null(), std::io::pipe().unwrap());
-            let script = "trap 'exit 4' CHLD URG PIPE TTIN; trap 'exit 9' USR1; trap 'exit 8' RTMIN+3
+            let script = "trap 'exit 4' CHLD URG PIPE TTIN; trap : USR1; trap 'exit 9' 37
                           echo ready; while :; do read x; done";
             let typed = std::io::pipe().unwrap();
             let child = container(script, [typed.0.as_fd(), writer.as_fd(), null.as_fd()]);
             ready.read_exact(&mut [0; 6]).unwrap();
-            for number in [libc::SIGURG, libc::SIGTTIN, libc::SIGUSR1] {
+            // The one that ends it has the highest number and so is read last.
+            for number in [libc::SIGURG, libc::SIGTTIN, libc::SIGUSR1, 37] {
                 signal::send(own_pidfd().as_fd(), number).unwrap();
             }
             assert_eq!(supervise(&child.pidfd, child.pid, None).unwrap(), 9);
@@ -444,10 +442,31 @@ mod tests {
     fn a_terminal_without_users_for_a_while_stays() {
         alone(|| {
             let (null, (reader, output)) = (null(), std::io::pipe().unwrap());
-            let script = "tty=$(tty); exec 0<&- 1>&- 2>&-; sleep 0.1; echo back > $tty";
+            let script = "tty=$(tty); exec 0<&- 1>&- 2>&-; sleep 0.4; echo back > $tty";
             assert_eq!(status_on_terminal(script, null.as_fd(), output.as_fd()), 0);
             drop(output);
             assert_eq!(text(reader), "back\n");
+            // And waiting for it is waiting: hardly any processor time, in hundredths of a second.
+            let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+            let after_name = stat.rsplit(')').next().unwrap();
+            let times = after_name.split_whitespace().skip(11).take(2);
+            assert!(times.map(|time| time.parse::<u32>().unwrap()).sum::<u32>() < 10);
+        });
+    }
+
+    #[test]
+    fn a_terminal_without_a_size_gets_that_of_the_user() {
+        alone(|| {
+            for (given, expected) in [(None, "20 70\n"), (Some((5, 6)), "5 6\n")] {
+                let (null, (reader, output)) = (null(), std::io::pipe().unwrap());
+                let (user, Pty { master, slave }) = (test_pty(Some((20, 70))), test_pty(given));
+                let child = container("sleep 0.1; stty size", [slave.as_fd(); 3]);
+                let host = HostTerminal::find(&[user.slave.as_fd()]);
+                let console = Console { master, input: null.as_fd(), output: output.as_fd(), host };
+                assert_eq!(supervise(&child.pidfd, child.pid, Some(console)).unwrap(), 0);
+                drop(output);
+                assert_eq!(text(reader), expected);
+            }
         });
     }
 
@@ -474,9 +493,14 @@ mod tests {
             let console = Console { master, input: user.slave.as_fd(), output: user.slave.as_fd(), host };
             assert_eq!(supervise(&child.pidfd, child.pid, Some(console)).unwrap(), 0);
             assert!(is_cooked());
-            let mut screen = [0; 256];
-            let length = rustix::io::read(&user.master, &mut screen[..]).unwrap();
-            assert!(String::from_utf8_lossy(&screen[..length]).contains("33 99"));
+            // A terminal hands out what it has in pieces.
+            rustix::fs::fcntl_setfl(&user.master, OFlags::NONBLOCK).unwrap();
+            let (mut screen, mut piece) = (Vec::new(), [0; 256]);
+            while let Ok(length @ 1..) = rustix::io::read(&user.master, &mut piece[..]) {
+                screen.extend_from_slice(&piece[..length]);
+            }
+            let screen = String::from_utf8_lossy(&screen);
+            assert!(screen.contains("33 99"), "{screen:?}");
         });
     }
 }

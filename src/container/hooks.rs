@@ -4,7 +4,7 @@
 //! by init for createContainer and startContainer.
 
 use crate::bundle::plan::{Hook, Plan};
-use crate::sys::errno::{failed, text};
+use crate::error::{failed, text};
 use crate::sys::{signal, spawn};
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -1,7 +1,7 @@
 //! Who a process is beyond its id: id, start time and boot id together name one process for ever
 //! (R22). Written into the state by `create`, asked by every command before it believes a pid.
 
-use crate::sys::errno::failed;
+use crate::error::failed;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -70,6 +70,16 @@ pub fn ended(pidfd: &OwnedFd) -> Result<bool> {
             Err(errno) => return Err(failed("poll a process")(errno)),
         }
     }
+}
+
+/// Whether a process is on its way out and executes nothing any more (PF_EXITING, sched.h), though its
+/// end may take until others in its pid namespace were waited for.
+pub fn exiting(pid: i32) -> bool {
+    const PF_EXITING: u64 = 4;
+    let Ok(text) = read_small(&format!("/proc/{pid}/stat")) else { return true };
+    let after_name = text.rfind(')').and_then(|end| text.get(end + 1..)).unwrap_or_default();
+    let flags = after_name.split_ascii_whitespace().nth(6).and_then(|flags| flags.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & PF_EXITING != 0)
 }
 
 /// State letter and start time of a process; none when the file does not look as documented.

@@ -2,7 +2,9 @@
 //! the moment when init has only to be told to start. Called by `create` for `create` and `run`.
 
 use super::hooks;
-use crate::bundle::plan::{MountSource, NamespaceKind, Plan};
+use super::netdevice::{self, Moved};
+use super::rdt::Place;
+use crate::bundle::plan::{Mount, MountIdMap, MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
 use crate::error::Doing;
 use crate::init::sync::{Channel, Message};
@@ -11,6 +13,7 @@ use crate::namespaces::{self, Detour};
 use crate::procfs::Procfs;
 use crate::rootfs::MountFeatures;
 use crate::rootfs::mount::clone_tree;
+use crate::seccomp::notify;
 use crate::sys::clone::{Forked, clone3, setns};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::{exe, signal};
@@ -27,6 +30,8 @@ pub struct Launch<'a> {
     pub plan: &'a Plan,
     /// The container's cgroups, made and limited.
     pub cgroup: &'a Manager,
+    /// The container's resctrl group, made.
+    pub rdt: Option<&'a Place>,
     /// The listening start.sock; none for `run`.
     pub start: Option<OwnedFd>,
     /// Connection to the receiver of the terminal; none keeps the terminal for the caller.
@@ -36,7 +41,7 @@ pub struct Launch<'a> {
     /// Descriptors from 3 up that the process keeps.
     pub preserve_fds: u32,
     /// The host's facts.
-    pub host: &'a crate::bundle::host::Host,
+    pub host: &'a crate::bundle::Host,
 }
 
 /// Init, ready to be started.
@@ -50,11 +55,16 @@ pub struct Launched {
     pub channel: Channel,
     /// The terminal's master end when nobody else received it.
     pub master: Option<OwnedFd>,
+    /// Network devices that were moved into the container.
+    moved: Option<Moved>,
 }
 
 impl Launched {
-    /// Ends init and reaps it.
-    pub fn kill(&self) {
+    /// Ends init and reaps it; network devices go back first.
+    pub fn kill(&mut self) {
+        if let Some(moved) = &mut self.moved {
+            moved.put_back();
+        }
         // A process that is gone already needs no signal and no wait.
         let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
         let _ = sys::wait_pidfd(&self.pidfd);
@@ -101,7 +111,7 @@ pub fn launch(launch: Launch) -> Result<Launched> {
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
             signal::set_mask(mask).doing(|| "restore the signal mask")?;
-            let mut launched = Launched { pid, pidfd, channel: ours, master: None };
+            let mut launched = Launched { pid, pidfd, channel: ours, master: None, moved: None };
             let talked = detour.leave().and_then(|()| converse(&launch, &procfs, privileged, &mut launched));
             match talked {
                 Ok(()) => Ok(launched),
@@ -129,20 +139,34 @@ fn explain_clone(error: &std::io::Error, plan: &Plan) -> anyhow::Error {
 /// The host side's part, message by message.
 fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut Launched) -> Result<()> {
     namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, privileged)?;
-    raise_hard_limits(launch.plan, launched.pid)?;
+    raise_hard_limits(launch.plan.process.as_ref(), launched.pid)?;
+    if let Some(place) = launch.rdt {
+        place.join(launched.pid)?;
+    }
     launched.channel.send(&Message::Begin).or_else(|error| died(launch, launched, Some(error)))?;
     loop {
         let Some((message, fd)) = launched.channel.receive()? else { return died(launch, launched, None) };
         match (message, fd) {
-            (Message::AskSource(index), _) => answer(launched, open_source(launch.plan, index, launched))?,
-            (Message::AskIdMap(index), _) => answer(launched, id_map(launch.plan, index, procfs, launched))?,
+            (Message::InNamespaces, _) => {
+                launched.moved = Some(netdevice::give(&launch.plan.net_devices, launched.pid)?);
+                launched.channel.send(&Message::DevicesGiven)?;
+            }
+            (Message::AskSource(index), _) => {
+                answer(launched, give_source(launch.plan, index, procfs, launched))?;
+            }
             (Message::RootfsReady, _) => {
                 hooks::before_pivot(launch.plan, launch.id, launched.pid)?;
                 launched.channel.send(&Message::HooksDone)?;
             }
             (Message::Console, Some(master)) => deliver_console(launch, launched, master)?,
             (Message::SeccompListener, Some(listener)) => {
-                crate::seccomp::notify::send(launch.plan, launch.id, launched.pid, &listener)?;
+                notify::connect(launch.plan)?.send(
+                    "creating",
+                    launch.id,
+                    launched.pid,
+                    launched.pid,
+                    &listener,
+                )?;
                 launched.channel.send(&Message::ListenerSent)?;
             }
             (Message::Successor(pid), Some(pidfd)) => {
@@ -171,7 +195,9 @@ fn died(launch: &Launch, launched: &Launched, error: Option<anyhow::Error>) -> R
         bail!("container init was OOM-killed: linux.resources.memory.limit is too low");
     }
     match exit {
-        Exit::Signal(libc::SIGSYS) => bail!("container init was killed by the seccomp filter (bad system call)"),
+        Exit::Signal(libc::SIGSYS) => {
+            bail!("container init was killed by the seccomp filter (bad system call)")
+        }
         Exit::Signal(signal) => bail!("container init was killed by signal {signal} before it was ready"),
         Exit::Code(code) => match error {
             Some(error) => Err(error),
@@ -182,8 +208,8 @@ fn died(launch: &Launch, launched: &Launched, error: Option<anyhow::Error>) -> R
 
 /// Raising a hard limit needs the host's CAP_SYS_RESOURCE, which init may not have; lowering is left
 /// to init, as low limits would be in its own way.
-fn raise_hard_limits(plan: &Plan, pid: i32) -> Result<()> {
-    for limit in plan.process.iter().flat_map(|p| &p.rlimits) {
+pub fn raise_hard_limits(process: Option<&Process>, pid: i32) -> Result<()> {
+    for limit in process.iter().flat_map(|p| &p.rlimits) {
         let (soft, hard) = sys::get_rlimit(limit.resource).doing(|| format!("read {}", limit.name))?;
         if limit.hard > hard {
             sys::set_rlimit(pid, limit.resource, soft, limit.hard).doing(|| {
@@ -204,17 +230,30 @@ fn answer(launched: &Launched, result: Result<OwnedFd>) -> Result<()> {
     }
 }
 
+/// The source of a bind mount, with its id map.
+fn give_source(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Result<OwnedFd> {
+    let mount = plan.mounts.iter().find(|m| m.index == index as usize);
+    let mount = mount.with_context(|| format!("mounts[{index}] does not exist"))?;
+    let tree = open_source(mount, launched)?;
+    if let Some(map) = &mount.id_map {
+        let owner = id_map_owner(map, procfs, launched)?;
+        crate::sys::mount::mount_idmap(&tree, &owner, map.recursive)
+            .doing(|| "map the ids of the mount; the filesystem or the kernel may not support it")?;
+    }
+    Ok(tree)
+}
+
 /// Clones the source of a bind mount with the host's privileges, but in init's mount namespace, so
 /// that earlier mounts are seen and the clone can be attached there.
-fn open_source(plan: &Plan, index: u32, launched: &Launched) -> Result<OwnedFd> {
-    let mount = plan.mounts.iter().find(|m| m.index == index as usize);
-    let Some(MountSource::Bind { path, recursive, symlink, .. }) = mount.map(|m| &m.source) else {
-        bail!("mounts[{index}] is not a bind mount");
+fn open_source(mount: &Mount, launched: &Launched) -> Result<OwnedFd> {
+    let MountSource::Bind { path, recursive, symlink, .. } = &mount.source else {
+        bail!("mounts[{}] is not a bind mount", mount.index);
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let cwd = rustix::fs::open(".", flags, Mode::empty()).doing(|| "keep the working directory")?;
     let home = OFlags::RDONLY | OFlags::CLOEXEC;
-    let home = rustix::fs::open("/proc/self/ns/mnt", home, Mode::empty()).doing(|| "keep the mount namespace")?;
+    let home =
+        rustix::fs::open("/proc/self/ns/mnt", home, Mode::empty()).doing(|| "keep the mount namespace")?;
     setns(&launched.pidfd, NamespaceKind::Mount.flag()).doing(|| "enter the container's mount namespace")?;
     let tree = clone_tree(path, *recursive, *symlink != crate::bundle::plan::SymlinkSource::Follow)
         .doing(|| format!("clone `{}`", path.display()));
@@ -225,9 +264,7 @@ fn open_source(plan: &Plan, index: u32, launched: &Launched) -> Result<OwnedFd> 
 
 /// A user namespace with the id map of a mount: the container's own, or one made for the map by a
 /// child that waits until it was opened.
-fn id_map(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Result<OwnedFd> {
-    let map = plan.mounts.iter().find(|m| m.index == index as usize).and_then(|m| m.id_map.as_ref());
-    let map = map.with_context(|| format!("mounts[{index}] has no id map"))?;
+fn id_map_owner(map: &MountIdMap, procfs: &Procfs, launched: &Launched) -> Result<OwnedFd> {
     if map.uid_map.is_empty() {
         return user_namespace_of(launched.pid);
     }
@@ -247,7 +284,8 @@ fn id_map(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Resu
                 gid_map: map.gid_map.clone(),
                 ..Default::default()
             };
-            let opened = namespaces::write_id_maps(procfs, pid, &maps, true).and_then(|()| user_namespace_of(pid));
+            let opened =
+                namespaces::write_id_maps(procfs, pid, &maps, true).and_then(|()| user_namespace_of(pid));
             drop(ours);
             sys::wait_pidfd(&pidfd).doing(|| "wait for the owner of the id map")?;
             opened
@@ -257,7 +295,8 @@ fn id_map(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Resu
 
 fn user_namespace_of(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/ns/user");
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(|| "open the user namespace")
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .doing(|| "open the user namespace")
 }
 
 /// Hands the terminal to its receiver, or keeps it for `run` in the foreground.

@@ -4,29 +4,48 @@
 pub mod create;
 pub mod delete;
 pub mod error;
+pub mod events;
+pub mod exec;
 pub mod foreground;
 pub mod hooks;
 pub mod identity;
 pub mod inspect;
 pub mod kill;
 mod launch;
+mod netdevice;
+pub mod pause;
 mod pidfile;
+pub mod ps;
+mod rdt;
+mod rtnetlink;
 pub mod run;
 pub mod spec;
 pub mod start;
+pub mod state;
 pub mod statedir;
+mod subcgroup;
+mod tenant;
 pub mod terminal;
+pub mod update;
 
 use crate::bundle::plan::Plan;
+use crate::bundle::spec::Spec;
 use anyhow::Result;
 use statedir::{Entry, State};
 
-/// The plan of a container that exists, from the copy of config.json that `create` kept; for its
-/// hooks only.
+/// config.json of a container that exists, as `create` kept it.
+fn spec_of(entry: &Entry, state: &State) -> Result<Spec> {
+    crate::bundle::parse(&entry.read_config()?)
+        .map_err(|problems| anyhow::anyhow!("config.json of `{}`: {problems}", state.id))
+}
+
+/// The plan of a container that exists, for its hooks and for other processes in it.
 fn plan_of(entry: &Entry, state: &State) -> Result<Plan> {
-    let spec = crate::bundle::json::parse(&entry.read_config()?)
-        .map_err(|problems| anyhow::anyhow!("config.json of `{}`: {problems}", state.id))?;
+    lower_again(&spec_of(entry, state)?, state)
+}
+
+fn lower_again(spec: &Spec, state: &State) -> Result<Plan> {
     let options = crate::bundle::Options { bundle: state.bundle.clone(), no_pivot: false };
-    crate::bundle::lower(&spec, &options, &crate::bundle::host::Host::probe()?)
+    crate::bundle::lower(spec, &options, &crate::bundle::Host::probe()?)
         .map_err(|problems| anyhow::anyhow!("config.json of `{}`: {problems}", state.id))
 }

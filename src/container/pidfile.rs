@@ -50,10 +50,11 @@ impl PidFile {
             rustix::io::write(&file, pid.to_string().as_bytes())?;
             rustix::fs::renameat(&self.directory, self.temporary(), &self.directory, &self.name)
         };
-        write().inspect_err(|_| {
-            // Only what this process made is removed; it may not be there.
-            let _ = rustix::fs::unlinkat(&self.directory, self.temporary(), AtFlags::empty());
-        })
-        .doing(|| format!("write pid file `{}`", self.shown.display()))
+        write()
+            .inspect_err(|_| {
+                // Only what this process made is removed; it may not be there.
+                let _ = rustix::fs::unlinkat(&self.directory, self.temporary(), AtFlags::empty());
+            })
+            .doing(|| format!("write pid file `{}`", self.shown.display()))
     }
 }

@@ -22,6 +22,7 @@ pub fn run(states: &StateDir, settings: Settings, args: &Run) -> Result<u8> {
         }
     }
     let mut created = create(states, settings, &args.create, StartBy::Channel, args.detach)?;
+    take_size(&created)?;
     if let Err(error) = start::start_created(&created) {
         created.launched.kill();
         remove(created)?;
@@ -35,6 +36,16 @@ pub fn run(states: &StateDir, settings: Settings, args: &Run) -> Result<u8> {
         remove(created)?;
     }
     Ok(status? as u8)
+}
+
+/// The container's terminal begins with the size of the user's.
+fn take_size(created: &Created) -> Result<()> {
+    let (input, output, errors) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let Some(master) = &created.launched.master else { return Ok(()) };
+    match HostTerminal::find(&[input.as_fd(), output.as_fd(), errors.as_fd()]) {
+        Some(host) => host.copy_size(master),
+        None => Ok(()),
+    }
 }
 
 fn wait(created: &mut Created) -> Result<i32> {

@@ -1,7 +1,7 @@
 //! `spec`: writes the default config.json into a bundle.
 
+use crate::bundle::Host;
 use crate::bundle::default_spec::default_spec;
-use crate::bundle::host::Host;
 use crate::error::Doing;
 use anyhow::Result;
 use rustix::fs::{CWD, Mode, OFlags};

@@ -2,7 +2,7 @@
 //! console socket, and the user's own terminal while a container runs in the foreground. The pty is
 //! made by init, the rest is the host side's.
 
-use crate::sys::errno::{failed, text};
+use crate::error::{failed, text};
 use anyhow::{Result, anyhow, bail};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -17,7 +17,7 @@ use rustix::termios::{
 };
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Longest path in a socket address, in bytes (unix(7): 108 with the null byte).
@@ -93,9 +93,8 @@ fn connect_far(socket: &OwnedFd, path: &Path) -> Result<(), Errno> {
 }
 
 /// Hands a descriptor to the peer in one message: the pty's master to a console socket, with the name
-/// of the terminal as its bytes, or a pidfd. `flag` is for messages.
+/// of the terminal as its bytes, or a pidfd. `name` is not empty, `flag` is for messages.
 pub fn send_fd(flag: &str, socket: &OwnedFd, fd: BorrowedFd<'_>, name: &str) -> Result<()> {
-    let name = if name.is_empty() { "/dev/ptmx" } else { name };
     let fds = [fd];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -131,8 +130,7 @@ impl HostTerminal {
 
     /// Rows and columns; none if the terminal does not know.
     pub fn size(&self) -> Option<(u16, u16)> {
-        let size = tcgetwinsize(&self.0).ok()?;
-        (size.ws_row != 0 && size.ws_col != 0).then_some((size.ws_row, size.ws_col))
+        size_of(&self.0)
     }
 
     /// Gives the container's terminal the size of this one.
@@ -142,6 +140,12 @@ impl HostTerminal {
             None => Ok(()),
         }
     }
+}
+
+/// Rows and columns of a terminal; none if they were never set.
+pub fn size_of(terminal: &OwnedFd) -> Option<(u16, u16)> {
+    let size = tcgetwinsize(terminal).ok()?;
+    (size.ws_row != 0 && size.ws_col != 0).then_some((size.ws_row, size.ws_col))
 }
 
 /// A terminal in raw mode while this lives.
@@ -206,6 +210,7 @@ pub fn test_pty(size: Option<(u16, u16)>) -> Pty {
 mod tests {
     use super::*;
     use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
 
@@ -223,6 +228,21 @@ mod tests {
         let size = tcgetwinsize(&pty.slave).unwrap();
         assert_eq!((size.ws_row, size.ws_col), (10, 110));
         assert!(rustix::io::fcntl_getfd(&pty.slave).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+    }
+
+    #[test]
+    fn a_process_is_put_on_it() {
+        let status = crate::sys::spawn::in_child(|| {
+            let Pty { master, slave } = test_pty(None);
+            std::mem::forget(master); // closing it would hang up on this process
+            crate::sys::pty::attach(slave).unwrap();
+            let me = rustix::process::getpid();
+            for fd in [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()] {
+                assert_eq!(rustix::termios::tcgetsid(fd).unwrap(), me);
+                assert_eq!(tcgetpgrp(fd).unwrap(), me);
+            }
+        });
+        assert_eq!(status, 0);
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! Who the process is: ids, groups, capabilities, limits, scheduling, labels and no_new_privs.
 //! One small function per property, in the order in which init calls them (security R25).
 
-use crate::bundle::plan::{Capabilities, Plan, Process};
+use crate::bundle::plan::{Capabilities, Plan, Process, Rlimit};
 use crate::error::Doing;
 use crate::procfs::Procfs;
 use crate::sys::process as sys;
 use anyhow::{Result, anyhow, bail};
-use rustix::fs::OFlags;
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
+use rustix::thread::{CpuSet, sched_setaffinity, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::ffi::CStr;
+use std::os::fd::AsFd;
 
 /// CAP_SYS_ADMIN, which loading a filter without no_new_privs needs.
 const SYS_ADMIN: u64 = 1 << 21;
@@ -34,6 +36,15 @@ pub fn scheduling(plan: &Plan, process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// All CPUs, whatever the caller was bound to; the kernel takes those that the cgroup allows.
+pub fn all_cpus() -> Result<()> {
+    let mut cpus = rustix::thread::CpuSet::new();
+    for cpu in 0..rustix::thread::CpuSet::MAX_CPU {
+        cpus.set(cpu);
+    }
+    rustix::thread::sched_setaffinity(None, &cpus).doing(|| "use all CPUs")
+}
+
 /// oom_score_adj; a value that is there already needs no write.
 pub fn oom_score(procfs: &Procfs, process: &Process) -> Result<()> {
     let Some(value) = process.oom_score_adj else { return Ok(()) };
@@ -51,9 +62,8 @@ pub fn oom_score(procfs: &Procfs, process: &Process) -> Result<()> {
 /// Labels for the next execve, written to the caller's own attributes and read back (security R4).
 pub fn labels(procfs: &Procfs, process: &Process) -> Result<()> {
     if let Some(label) = &process.selinux {
-        label_exec(procfs, "attr/exec", label.to_bytes(), label.to_bytes()).map_err(|error| {
-            anyhow!("set process.selinuxLabel `{}`: {error:#}", label.to_string_lossy())
-        })?;
+        label_exec(procfs, "attr/exec", label.to_bytes(), label.to_bytes())
+            .map_err(|error| anyhow!("set process.selinuxLabel `{}`: {error:#}", label.to_string_lossy()))?;
     }
     if let Some(profile) = &process.apparmor {
         let text = [b"exec ", profile.to_bytes()].concat();
@@ -82,15 +92,55 @@ fn label_exec(procfs: &Procfs, file: &str, text: &[u8], expected: &[u8]) -> Resu
     Ok(())
 }
 
-/// Resource limits, exactly as given. The host side has raised hard limits before.
+/// Resource limits, exactly as given, but that of descriptors. The host side has raised hard limits
+/// before.
 pub fn limits(process: &Process) -> Result<()> {
-    for limit in &process.rlimits {
-        sys::set_rlimit(0, limit.resource, limit.soft, limit.hard).doing(|| {
-            format!(
-                "set {} to {}:{} (process.rlimits; raising a hard limit needs CAP_SYS_RESOURCE on the host)",
-                limit.name, limit.soft, limit.hard
-            )
-        })?;
+    process.rlimits.iter().filter(|l| !is_of_descriptors(l)).try_for_each(limit)
+}
+
+/// RLIMIT_NOFILE, last: init itself needs descriptors until then.
+pub fn descriptor_limit(process: &Process) -> Result<()> {
+    process.rlimits.iter().filter(|l| is_of_descriptors(l)).try_for_each(limit)
+}
+
+fn is_of_descriptors(limit: &Rlimit) -> bool {
+    limit.name == "RLIMIT_NOFILE"
+}
+
+fn limit(limit: &Rlimit) -> Result<()> {
+    sys::set_rlimit(0, limit.resource, limit.soft, limit.hard).doing(|| {
+        format!(
+            "set {} to {}:{} (process.rlimits; raising a hard limit needs CAP_SYS_RESOURCE on the host)",
+            limit.name, limit.soft, limit.hard
+        )
+    })
+}
+
+/// The CPUs of process.execCPUAffinity.
+pub fn cpus(cpus: &[u32], member: &str) -> Result<()> {
+    let mut set = CpuSet::new();
+    cpus.iter().map(|cpu| *cpu as usize).filter(|cpu| *cpu < CpuSet::MAX_CPU).for_each(|cpu| set.set(cpu));
+    sched_setaffinity(None, &set).doing(|| {
+        format!("run on the CPUs of process.execCPUAffinity.{member} (none of them is there, or allowed by the cgroup)")
+    })
+}
+
+/// Gives the process's own standard descriptors to its user, so that it can open them again.
+/// Devices stay as they are: they may be the host's null or the caller's terminal. What cannot be
+/// given is left.
+pub fn own_stdio(process: &Process) -> Result<()> {
+    let (input, output, errors) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for fd in [input.as_fd(), output.as_fd(), errors.as_fd()] {
+        let Ok(stat) = rustix::fs::fstat(fd) else { continue };
+        let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+        if stat.st_uid == process.uid || device {
+            continue;
+        }
+        match rustix::fs::fchown(fd, Some(Uid::from_raw(process.uid)), None) {
+            // An id or filesystem that cannot have another owner.
+            Ok(()) | Err(Errno::INVAL | Errno::PERM | Errno::ROFS) => {}
+            Err(error) => return Err(error).doing(|| "give the standard descriptors to process.user.uid"),
+        }
     }
     Ok(())
 }
@@ -102,7 +152,9 @@ pub fn user(process: &Process, may_set_groups: bool) -> Result<()> {
         let groups: Vec<Gid> = process.groups.iter().map(|g| Gid::from_raw(*g)).collect();
         set_thread_groups(&groups).doing(|| "set process.user.additionalGids")?;
     } else if !process.groups.is_empty() {
-        bail!("set process.user.additionalGids: the user namespace denies setgroups; map the groups with newgidmap");
+        bail!(
+            "set process.user.additionalGids: the user namespace denies setgroups; map the groups with newgidmap"
+        );
     }
     let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
     set_thread_res_gid(gid, gid, gid)
@@ -121,7 +173,9 @@ pub fn bounding(wanted: &Capabilities, last: u32) -> Result<()> {
         match sys::prctl(libc::PR_CAPBSET_DROP, capability.into()) {
             Ok(_) => {}
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
-            Err(error) => return Err(error).doing(|| format!("drop capability {capability} from the bounding set")),
+            Err(error) => {
+                return Err(error).doing(|| format!("drop capability {capability} from the bounding set"));
+            }
         }
     }
     Ok(())
@@ -131,8 +185,10 @@ pub fn bounding(wanted: &Capabilities, last: u32) -> Result<()> {
 /// filter: after setresuid the effective set is empty, but the permitted one was kept.
 pub fn hold_until_filter(wanted: &Capabilities) -> Result<()> {
     let now = permitted_now()?;
-    let held = now & (wanted.permitted | wanted.effective | wanted.inheritable | wanted.ambient | SYS_ADMIN | SETPCAP);
-    sys::capset(held, held, wanted.inheritable & now).doing(|| "hold the capabilities that loading the filter needs")
+    let held = now
+        & (wanted.permitted | wanted.effective | wanted.inheritable | wanted.ambient | SYS_ADMIN | SETPCAP);
+    sys::capset(held, held, wanted.inheritable & now)
+        .doing(|| "hold the capabilities that loading the filter needs")
 }
 
 /// The four sets that execve starts from, then the ambient ones. What the runtime itself does not

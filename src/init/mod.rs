@@ -2,23 +2,24 @@
 //! what fails is told to the host side (or to `start`) and ends the process. Security R25 is this
 //! file: each step stands where it does for the reason in its comment.
 
+pub mod exec;
 pub mod identity;
+pub mod process;
 pub mod program;
 pub mod sync;
 
-use crate::bundle::plan::{Capabilities, NamespaceKind, Plan, Process};
+use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::cgroup;
-use crate::container::hooks::{self, EnvWhenAbsent, Setting};
-use crate::container::terminal;
+use crate::container::hooks::{self, EnvWhenAbsent};
 use crate::error::{Doing, errno_of};
 use crate::namespaces::{self, Joined};
 use crate::procfs::Procfs;
-use crate::rootfs::path::{Links, Root};
-use crate::rootfs::{self, Ask, Builder, MountFeatures, device, hide};
+use crate::rootfs::path::Root;
+use crate::rootfs::{self, Builder, MountFeatures, device, hide};
 use crate::sys::clone::{Forked, clone3, unshare};
-use crate::sys::{process as sys, signal};
-use anyhow::{Context, Result, bail};
-use rustix::fs::{Mode, OFlags};
+use crate::sys::process as sys;
+use anyhow::{Result, bail};
+use rustix::fs::Mode;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use sync::{Channel, Message};
@@ -70,10 +71,28 @@ pub fn run(job: Job) -> ! {
 
 /// From the clone to the exec. `reporter` becomes the connection of `start` once there is one.
 fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
+    let ready = prepare(job)?;
+    job.channel.send(&Message::Ready)?;
+    // Nothing that is still alive here owns a descriptor, but the job, which is never dropped.
+    close_for_waiting(job)?;
+    wait_for_start(job, reporter)?;
+    match (&job.plan.process, ready) {
+        (Some(process), Some(ready)) => {
+            let hooks = || run_hooks(job, "startContainer", "created", EnvWhenAbsent::Given(&ready.env));
+            ready.execute(job.plan, process, job.preserve_fds, hooks)
+        }
+        _ => nothing_to_execute(job, reporter),
+    }
+}
+
+/// Everything that can fail, so that `create` fails and not `start`.
+fn prepare(job: &Job) -> Result<Option<process::Ready>> {
     close_inherited(job)?;
     job.channel.expect(&Message::Begin)?;
-    enter_cgroups(job)?;
+    enter_cgroups(&job.cgroup_tasks)?;
+    identity::all_cpus()?;
     enter_namespaces(job)?;
+    await_network_devices(job)?;
     // Files and directories that the runtime makes have the modes that it says.
     let umask = rustix::process::umask(Mode::empty());
     set_names(job.plan)?;
@@ -83,19 +102,24 @@ fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     // A session of its own, so that no terminal of the caller can be reached (TIOCSTI).
     rustix::process::setsid().doing(|| "start a new session")?;
     let Some(process) = &job.plan.process else {
-        seal_root(job, &root, null.as_ref())?;
-        return wait_without_process(job, reporter);
+        return seal_root(job, &root, null.as_ref()).map(|()| None);
     };
     // Before masks: /dev/pts is then as the mounts left it (CVE-2025-52565).
-    take_terminal(job, &root, process)?;
+    process::take_terminal(&root, &job.channel, process, |slave| device::console(&root, slave))?;
     write_sysctls(job)?;
     seal_root(job, &root, null.as_ref())?;
     rustix::process::umask(umask);
-    let ready = become_process(job, process, &root)?;
-    job.channel.send(&Message::Ready)?;
-    close_for_waiting(job)?;
-    wait_for_start(job, reporter)?;
-    execute(job, process, ready)
+    let setting = process::Setting {
+        plan: job.plan,
+        process,
+        channel: &job.channel,
+        procfs: &job.procfs,
+        root: &root,
+        make_cwd: true,
+        may_set_groups: job.privileged || !job.plan.namespaces.creates(NamespaceKind::User),
+        last_capability: job.last_capability,
+    };
+    setting.become_process().map(Some)
 }
 
 /// What the host side had open for itself (the state directory, sockets) is not for init; the
@@ -108,7 +132,7 @@ fn close_inherited(job: &Job) -> Result<()> {
         .chain(job.joined.iter().map(|j| &j.fd))
         .map(|fd| fd.as_raw_fd() as u32)
         .collect();
-    keep.extend(3..job.preserve_fds.saturating_add(3).min(MAX_FDS));
+    keep.extend(preserved(job.preserve_fds));
     sys::close_all_but(&mut keep).doing(|| "close inherited descriptors")
 }
 
@@ -117,14 +141,19 @@ fn close_inherited(job: &Job) -> Result<()> {
 fn close_for_waiting(job: &Job) -> Result<()> {
     let waits_on = job.start.as_ref().unwrap_or(job.channel.fd());
     let mut keep = vec![waits_on.as_raw_fd() as u32];
-    keep.extend(3..job.preserve_fds.saturating_add(3).min(MAX_FDS));
+    keep.extend(preserved(job.preserve_fds));
     sys::close_all_but(&mut keep).doing(|| "close descriptors")
+}
+
+/// The numbers of the caller's descriptors that the process keeps.
+fn preserved(count: u32) -> std::ops::Range<u32> {
+    3..count.saturating_add(3).min(MAX_FDS)
 }
 
 /// v1: writing 0 moves the writer, and `tasks` takes no global lock. First, so that all memory from
 /// here on is the container's, and before the cgroup namespace, whose root it becomes.
-fn enter_cgroups(job: &Job) -> Result<()> {
-    for tasks in &job.cgroup_tasks {
+fn enter_cgroups(tasks: &[OwnedFd]) -> Result<()> {
+    for tasks in tasks {
         rustix::io::write(tasks, b"0").doing(|| "enter the container's cgroup")?;
     }
     Ok(())
@@ -134,7 +163,7 @@ fn enter_namespaces(job: &Job) -> Result<()> {
     let plan = &job.plan.namespaces;
     namespaces::join(&job.joined, plan)?;
     if plan.has(NamespaceKind::User) {
-        become_root_inside(job)?;
+        become_root_inside(job.privileged)?;
     }
     let flags = namespaces::flags_after_join(plan);
     if flags != 0 {
@@ -155,15 +184,26 @@ fn enter_namespaces(job: &Job) -> Result<()> {
     Ok(())
 }
 
+/// The host side moves network devices in; before sysctls and hooks, which may be about them.
+fn await_network_devices(job: &Job) -> Result<()> {
+    if job.plan.net_devices.is_empty() {
+        return Ok(());
+    }
+    job.channel.send(&Message::InNamespaces)?;
+    job.channel.expect(&Message::DevicesGiven)
+}
+
 /// In a user namespace ids are those of its map; files are made as its root.
-fn become_root_inside(job: &Job) -> Result<()> {
+fn become_root_inside(privileged: bool) -> Result<()> {
     use rustix::process::{Gid, Uid};
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    if job.privileged {
+    if privileged {
         rustix::thread::set_thread_groups(&[]).doing(|| "drop the host's groups")?;
     }
-    rustix::thread::set_thread_res_gid(gid, gid, gid).doing(|| "become root of the user namespace (map gid 0)")?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).doing(|| "become root of the user namespace (map uid 0)")?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .doing(|| "become root of the user namespace (map gid 0)")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .doing(|| "become root of the user namespace (map uid 0)")?;
     // The change of ids made the process dumpable or not by sysctl; it must not be (security R9).
     sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
     Ok(())
@@ -204,9 +244,8 @@ fn join_keyring(id: &str) -> Result<()> {
 /// Mounts and devices, with the hooks of the host side and of createContainer, which run while the
 /// host's files can still be seen; then the new root is entered.
 fn build_root(job: &Job) -> Result<Root> {
-    let mut ask = |question| ask_host(job, question);
-    let mut builder =
-        Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)?;
+    let mut ask = |index| ask_host(job, index);
+    let mut builder = Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)?;
     builder.build()?;
     wait_for_host_hooks(job)?;
     run_hooks(job, "createContainer", "creating", EnvWhenAbsent::Given(&[]))?;
@@ -214,11 +253,8 @@ fn build_root(job: &Job) -> Result<Root> {
 }
 
 /// Asks the host side for a descriptor that init may not open.
-fn ask_host(job: &Job, question: Ask) -> Result<OwnedFd> {
-    job.channel.send(&match question {
-        Ask::MountSource(index) => Message::AskSource(index as u32),
-        Ask::IdMap(index) => Message::AskIdMap(index as u32),
-    })?;
+fn ask_host(job: &Job, index: usize) -> Result<OwnedFd> {
+    job.channel.send(&Message::AskSource(index as u32))?;
     match job.channel.receive()? {
         Some((Message::Given, Some(fd))) => Ok(fd),
         Some((Message::Refused(text), _)) => bail!(text),
@@ -248,7 +284,7 @@ fn run_hooks(job: &Job, kind: &str, status: &str, env: EnvWhenAbsent) -> Result<
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let state = hooks::state_json(job.plan, job.id, status, pid)?;
     let cwd = (kind == "createContainer").then_some(job.plan.bundle.as_path());
-    hooks::run(list, kind, &Setting { state: &state, env, cwd, stdout: None, stderr: None })
+    hooks::run(list, kind, &hooks::Setting { state: &state, env, cwd, stdout: None, stderr: None })
 }
 
 fn set_names(plan: &Plan) -> Result<()> {
@@ -259,21 +295,6 @@ fn set_names(plan: &Plan) -> Result<()> {
         sys::setdomainname(name).doing(|| format!("set the domainname to `{name}`"))?;
     }
     Ok(())
-}
-
-/// A new terminal from the container's own devpts: bound on /dev/console, its master end sent to
-/// the host side, itself made standard input, output and error and the controlling terminal.
-fn take_terminal(job: &Job, root: &Root, process: &Process) -> Result<()> {
-    if !process.terminal {
-        return Ok(());
-    }
-    let pty = terminal::open_pty(device::open_ptmx(root)?, process.console_size)?;
-    device::console(root, &pty.slave)?;
-    job.channel.send_with(&Message::Console, Some(pty.master.as_fd()))?;
-    drop(pty.master);
-    let owner = rustix::process::Uid::from_raw(process.uid);
-    rustix::fs::fchown(&pty.slave, Some(owner), None).doing(|| "give the terminal to process.user.uid")?;
-    crate::sys::pty::attach(pty.slave).doing(|| "take the terminal")
 }
 
 /// Masks, read-only paths and the read-only root: last, as they hinder what comes before.
@@ -297,109 +318,6 @@ fn write_sysctls(job: &Job) -> Result<()> {
     Ok(())
 }
 
-/// What is ready for the exec.
-struct Ready {
-    program: CString,
-    env: Vec<CString>,
-    /// The filter is loaded already, because its listener had to be sent.
-    filtered: bool,
-    capabilities: Capabilities,
-    /// The permitted set that the final one is taken from.
-    permitted: u64,
-}
-
-/// Everything about the process that can fail, so that `create` fails and not `start`.
-fn become_process(job: &Job, process: &Process, root: &Root) -> Result<Ready> {
-    identity::scheduling(job.plan, process)?;
-    identity::oom_score(&job.procfs, process)?;
-    let env = with_home(root, process)?;
-    make_cwd(root, process)?;
-    let entered = identity::enter_cwd(&process.cwd);
-    identity::labels(&job.procfs, process)?;
-    identity::limits(process)?;
-    let capabilities = process.capabilities.unwrap_or_default();
-    identity::bounding(&capabilities, job.last_capability)?;
-    identity::no_new_privileges(process)?;
-    identity::user(process, may_set_groups(job))?;
-    // The change of user set this by sysctl (security R9).
-    sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
-    // A directory that only the user may enter, or only the runtime: one of both must do.
-    if entered.is_err() {
-        identity::hold_until_filter(&capabilities)?;
-        identity::enter_cwd(&process.cwd)?;
-    }
-    if let Some(umask) = process.umask {
-        rustix::process::umask(Mode::from_raw_mode(umask));
-    }
-    let filtered = load_notifying_filter(job, &capabilities)?;
-    let late_filter = job.plan.seccomp.is_some() && !filtered && !process.no_new_privileges;
-    let permitted = identity::permitted_now()?;
-    if late_filter {
-        identity::hold_until_filter(&capabilities)?;
-    } else {
-        identity::capabilities(&capabilities, permitted)?;
-    }
-    let name = process.args.first().context("process.args is empty")?;
-    let program = program::find(name, &env)?;
-    Ok(Ready { program, env, filtered, capabilities, permitted })
-}
-
-/// setgroups(2) is denied in a user namespace that an ordinary user made.
-fn may_set_groups(job: &Job) -> bool {
-    job.privileged || !job.plan.namespaces.creates(NamespaceKind::User)
-}
-
-/// The environment with HOME, which the container's passwd file gives when the caller does not.
-fn with_home(root: &Root, process: &Process) -> Result<Vec<CString>> {
-    let mut env = process.env.clone();
-    let given = env.iter().any(|e| e.to_bytes().strip_prefix(b"HOME=").is_some_and(|home| !home.is_empty()));
-    if !given {
-        env.retain(|e| !e.to_bytes().starts_with(b"HOME="));
-        env.push(CString::new(format!("HOME={}", identity::home(&passwd(root), process.uid)))?);
-    }
-    Ok(env)
-}
-
-/// The container's /etc/passwd, at most 1 MiB of it; empty when it cannot be read.
-fn passwd(root: &Root) -> String {
-    let Ok(file) = root.open("/etc/passwd", OFlags::RDONLY | OFlags::NONBLOCK, Links::Follow) else {
-        return String::new();
-    };
-    let mut content = Vec::new();
-    let mut reader = std::io::Read::take(std::fs::File::from(file), 1 << 20);
-    match std::io::Read::read_to_end(&mut reader, &mut content) {
-        Ok(_) => String::from_utf8_lossy(&content).into_owned(),
-        Err(_) => String::new(),
-    }
-}
-
-/// A working directory that is missing is made.
-fn make_cwd(root: &Root, process: &Process) -> Result<()> {
-    let cwd = process.cwd.to_string_lossy();
-    match root.find_or_create(&cwd, rootfs::path::Missing::Directory, Links::Follow) {
-        // A magic link is refused by the lookup; chdir must not follow it either.
-        Err(rustix::io::Errno::LOOP) => {
-            bail!("process.cwd `{cwd}` leads through a magic link or too many links: use a plain path")
-        }
-        // What cannot be made or searched now is told by chdir.
-        _ => Ok(()),
-    }
-}
-
-/// A filter with a listener is loaded before `create` returns, so that a missing agent fails it.
-fn load_notifying_filter(job: &Job, capabilities: &Capabilities) -> Result<bool> {
-    let Some(filter) = job.plan.seccomp.as_ref().filter(|f| f.listener.is_some()) else {
-        return Ok(false);
-    };
-    identity::hold_until_filter(capabilities)?;
-    let flags = filter.flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    let listener = sys::seccomp(&filter.program, flags).doing(|| "load the seccomp filter (linux.seccomp)")?;
-    let listener = listener.context("the kernel gave no seccomp listener")?;
-    job.channel.send_with(&Message::SeccompListener, Some(listener.as_fd()))?;
-    job.channel.expect(&Message::ListenerSent)?;
-    Ok(true)
-}
-
 /// Waits for `start`, on the channel (`run`) or on start.sock. A connection that ends without
 /// saying Start was a `start` that died: the container ends with it.
 fn wait_for_start(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
@@ -416,25 +334,9 @@ fn wait_for_start(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     connection.expect(&Message::Start)
 }
 
-/// A container without a process can be created and deleted, never started.
-fn wait_without_process(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
-    job.channel.send(&Message::Ready)?;
-    wait_for_start(job, reporter)?;
-    bail!("cannot start a container without process: add `process` to config.json")
-}
-
-/// The last steps: filter, capabilities, hooks under both, and the program. After the filter only
-/// capset(2), execve(2) and, with ambient capabilities, prctl(2) are called.
-fn execute(job: &Job, process: &Process, ready: Ready) -> Result<()> {
-    sys::cloexec_from(job.preserve_fds.saturating_add(3)).doing(|| "mark descriptors to be closed")?;
-    signal::reset_for_exec().doing(|| "reset signals")?;
-    if let Some(filter) = job.plan.seccomp.as_ref().filter(|_| !ready.filtered) {
-        sys::seccomp(&filter.program, filter.flags).doing(|| "load the seccomp filter (linux.seccomp)")?;
-        if !process.no_new_privileges {
-            identity::capabilities(&ready.capabilities, ready.permitted)?;
-        }
-    }
-    run_hooks(job, "startContainer", "created", EnvWhenAbsent::Given(&ready.env))?;
-    let error = sys::execve(&ready.program, &process.args, &ready.env);
-    Err(error).doing(|| format!("exec `{}`", ready.program.to_string_lossy()))
+/// A container without a process can be created. `start` has nothing to execute then: the container
+/// ends at once, and `start` says so.
+fn nothing_to_execute(job: &Job, reporter: &Option<Channel>) -> Result<()> {
+    reporter.as_ref().unwrap_or(&job.channel).send(&Message::NothingToRun)?;
+    sys::exit_now(0)
 }

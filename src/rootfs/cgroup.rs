@@ -58,9 +58,8 @@ fn v1_directory() -> Result<OwnedFd> {
 }
 
 fn v1_hierarchy(builder: &Builder, m: &Mount, root: &Root, view: &HierarchyView) -> Result<()> {
-    let directory = root
-        .find_or_create(&view.name, Missing::Directory, Links::Never)
-        .doing(|| "create its directory")?;
+    let directory =
+        root.find_or_create(&view.name, Missing::Directory, Links::Never).doing(|| "create its directory")?;
     let tree = if builder.plan.namespaces.has(NamespaceKind::Cgroup) {
         namespaced(builder, m, view)?
     } else {

@@ -30,19 +30,23 @@ fn copy_directory(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
 
 fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Result<()> {
     let shown = name.to_string_lossy();
-    let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).doing(|| format!("look at `{shown}`"))?;
+    let stat =
+        rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).doing(|| format!("look at `{shown}`"))?;
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let source = rustix::fs::openat(from, name, flags, Mode::empty()).doing(|| format!("open `{shown}`"))?;
+            let source =
+                rustix::fs::openat(from, name, flags, Mode::empty()).doing(|| format!("open `{shown}`"))?;
             rustix::fs::mkdirat(to, name, mode).doing(|| format!("create `{shown}`"))?;
-            let target = rustix::fs::openat(to, name, flags, Mode::empty()).doing(|| format!("open `{shown}`"))?;
+            let target =
+                rustix::fs::openat(to, name, flags, Mode::empty()).doing(|| format!("open `{shown}`"))?;
             copy_directory(&source, &target)?;
             finish(&target, &stat, mode).doing(|| format!("set the owner of `{shown}`"))
         }
         FileType::Symlink => {
-            let target = rustix::fs::readlinkat(from, name, Vec::new()).doing(|| format!("read `{shown}`"))?;
+            let target =
+                rustix::fs::readlinkat(from, name, Vec::new()).doing(|| format!("read `{shown}`"))?;
             rustix::fs::symlinkat(&target, to, name).doing(|| format!("create `{shown}`"))?;
             chown(to, name, &stat).doing(|| format!("set the owner of `{shown}`"))
         }

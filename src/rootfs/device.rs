@@ -18,7 +18,8 @@ use std::path::Path;
 pub fn create_all(builder: &mut Builder) -> Result<()> {
     let plan = builder.plan;
     for device in &plan.devices {
-        create(builder, device).with_context(|| format!("create device `{}` ({})", device.path, device.origin))?;
+        create(builder, device)
+            .with_context(|| format!("create device `{}` ({})", device.path, device.origin))?;
     }
     let dev = builder
         .root
@@ -26,9 +27,12 @@ pub fn create_all(builder: &mut Builder) -> Result<()> {
         .doing(|| "open /dev of the container")?
         .fd;
     ptmx(&dev)?;
-    for (name, target) in
-        [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
-    {
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
         link(&dev, name, target)?;
     }
     link_core(builder, &dev)
@@ -109,10 +113,8 @@ fn bind(parent: &OwnedFd, name: &str, device: &Device) -> Result<()> {
         .doing(|| "open the device on the host, as device nodes cannot be made in a user namespace")?;
     refuse_other(&host, device).context("the host's device")?;
     let tree = clone_fd(&host, false).doing(|| "clone the host's device")?;
-    let protect = Change {
-        set: u64::from(sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC),
-        ..Change::default()
-    };
+    let protect =
+        Change { set: u64::from(sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC), ..Change::default() };
     match sys::mount_setattr(&tree, protect) {
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
         other => other.doing(|| "protect the device's mount")?,

@@ -80,7 +80,8 @@ fn protect_attached(mask: &OwnedFd) -> Result<()> {
 
 /// The first masked directory gets the tmpfs itself, the others clones of it.
 fn cover_first(empty: &mut Option<OwnedFd>, target: &OwnedFd) -> Result<()> {
-    let data = [("size".to_string(), Some("0k".to_string())), ("nr_inodes".to_string(), Some("1".to_string()))];
+    let data =
+        [("size".to_string(), Some("0k".to_string())), ("nr_inodes".to_string(), Some("1".to_string()))];
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV

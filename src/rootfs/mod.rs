@@ -39,17 +39,9 @@ impl MountFeatures {
     }
 }
 
-/// What init cannot open itself and asks the host side for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// The source of the bind mount with this index, as a detached mount.
-    MountSource(usize),
-    /// A user namespace with the id map of the mount with this index.
-    IdMap(usize),
-}
-
-/// Asks the host side for a descriptor.
-pub type AskHost<'a> = dyn FnMut(Ask) -> Result<OwnedFd> + 'a;
+/// Asks the host side for what init may not open or map itself: the source of the bind mount with
+/// this index, as a detached mount with the mount's id map.
+pub type AskHost<'a> = dyn FnMut(usize) -> Result<OwnedFd> + 'a;
 
 /// The root being built.
 pub struct Builder<'a> {
@@ -65,6 +57,8 @@ pub struct Builder<'a> {
     pub in_user_namespace: bool,
     /// The root: the attached mount of the root filesystem.
     pub root: Root,
+    /// Mounts that become read-only when all targets below them were made.
+    readonly_later: Vec<OwnedFd>,
     ask_host: &'a mut AskHost<'a>,
 }
 
@@ -81,13 +75,24 @@ impl<'a> Builder<'a> {
         let in_user_namespace = plan.namespaces.has(NamespaceKind::User);
         let propagation = match plan.root_propagation {
             0 => libc::MS_SLAVE | libc::MS_REC,
+            // An unbindable root could not be cloned; it becomes so when it was entered.
+            given if given & libc::MS_UNBINDABLE != 0 => libc::MS_PRIVATE | libc::MS_REC,
             given => given,
         };
         if plan.namespaces.has(NamespaceKind::Mount) {
             sys::mount_flags(c"/", propagation).doing(|| "set the propagation of the mount namespace")?;
         }
         let tree = attach_over_itself(plan)?;
-        Ok(Builder { plan, host, procfs, cgroups, in_user_namespace, root: Root::new(tree), ask_host })
+        Ok(Builder {
+            plan,
+            host,
+            procfs,
+            cgroups,
+            in_user_namespace,
+            root: Root::new(tree),
+            readonly_later: Vec::new(),
+            ask_host,
+        })
     }
 
     /// Mounts, devices and links, in the order of the specification.
@@ -97,6 +102,10 @@ impl<'a> Builder<'a> {
         }
         if self.makes_devices() {
             device::create_all(self)?;
+        }
+        let readonly = Change { set: u64::from(sys::MOUNT_ATTR_RDONLY), ..Change::default() };
+        for mount in std::mem::take(&mut self.readonly_later) {
+            self.set_attributes(&mount, readonly)?;
         }
         Ok(())
     }
@@ -123,14 +132,9 @@ impl<'a> Builder<'a> {
         Ok(Root::new(root))
     }
 
-    /// The detached source of a bind mount that only the host side may open.
+    /// The detached source of a bind mount that only the host side may open or map.
     pub fn source_from_host(&mut self, index: usize) -> Result<OwnedFd> {
-        (self.ask_host)(Ask::MountSource(index)).context("open the source on the host")
-    }
-
-    /// A user namespace with the id map of a mount.
-    pub fn map_namespace(&mut self, index: usize) -> Result<OwnedFd> {
-        (self.ask_host)(Ask::IdMap(index)).context("make the id map of the mount")
+        (self.ask_host)(index).context("open the source on the host")
     }
 
     /// A bind mount over `/` becomes the root.
@@ -181,12 +185,4 @@ pub fn make_readonly(root: &Root, features: MountFeatures) -> Result<()> {
     let kept = kept & (libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC);
     sys::mount_flags(c"/", kept | libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY)
         .doing(|| "make the root read-only")
-}
-
-/// Sets the propagation of the entered root as `linux.rootfsPropagation` says.
-pub fn set_root_propagation(plan: &Plan) -> Result<()> {
-    match plan.root_propagation {
-        0 => Ok(()),
-        flags => sys::mount_flags(c"/", flags).doing(|| "set the propagation of the root"),
-    }
 }

@@ -20,7 +20,6 @@ const ORDINARY: u64 = (sys::MOUNT_ATTR_RDONLY
     | sys::MOUNT_ATTR_NOSUID
     | sys::MOUNT_ATTR_NODEV
     | sys::MOUNT_ATTR_NOEXEC
-    | sys::MOUNT_ATTR_NODIRATIME
     | sys::MOUNT_ATTR_NOSYMFOLLOW) as u64;
 
 /// Files of procfs that may be replaced by a bind mount (everything else below /proc is refused).
@@ -40,7 +39,9 @@ const PROC_FILES: [&str; 10] = [
 /// Does one mount; the error names source, destination and index.
 pub fn mount(builder: &mut Builder, mount: &Mount) -> Result<()> {
     let result = match &mount.source {
-        MountSource::Bind { path, recursive, symlink, .. } => bind(builder, mount, path, *recursive, *symlink),
+        MountSource::Bind { path, recursive, symlink, .. } => {
+            bind(builder, mount, path, *recursive, *symlink)
+        }
         MountSource::Filesystem { kind, source, super_flags, data } => {
             filesystem(builder, mount, kind, source, *super_flags, data)
         }
@@ -64,17 +65,19 @@ fn source_name(mount: &Mount) -> &str {
 
 // ---- bind mounts ------------------------------------------------------------------------------
 
-fn bind(builder: &mut Builder, m: &Mount, path: &Path, recursive: bool, symlink: SymlinkSource) -> Result<()> {
+fn bind(
+    builder: &mut Builder,
+    m: &Mount,
+    path: &Path,
+    recursive: bool,
+    symlink: SymlinkSource,
+) -> Result<()> {
     if symlink == SymlinkSource::Copy && copy_symlink(builder, m, path)? {
         return Ok(());
     }
-    let tree = open_source(builder, m.index, path, recursive, symlink != SymlinkSource::Follow)?;
-    if let Some(map) = &m.id_map {
-        let userns = builder.map_namespace(m.index)?;
-        sys::mount_idmap(&tree, &userns, map.recursive)
-            .doing(|| "map the ids of the mount; the filesystem or the kernel may not support it")?;
-    }
-    let missing = if is_directory(&tree).doing(|| "look at the source")? { Missing::Directory } else { Missing::File };
+    let tree = open_source(builder, m, path, recursive, symlink != SymlinkSource::Follow)?;
+    let missing =
+        if is_directory(&tree).doing(|| "look at the source")? { Missing::Directory } else { Missing::File };
     if builder.host.mount_setattr {
         bind_attributes(builder, &tree, &m.attributes)?;
         return attach(builder, m, tree, missing);
@@ -84,11 +87,20 @@ fn bind(builder: &mut Builder, m: &Mount, path: &Path, recursive: bool, symlink:
     bind_attributes(builder, &attached, &m.attributes)
 }
 
-/// Clones the source, as the container's side may or, where only the host may reach it, through
-/// the host side.
-fn open_source(builder: &mut Builder, index: usize, path: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
+/// Clones the source, as the container's side may or, where only the host may reach it or map its
+/// ids, through the host side.
+fn open_source(
+    builder: &mut Builder,
+    m: &Mount,
+    path: &Path,
+    recursive: bool,
+    nofollow: bool,
+) -> Result<OwnedFd> {
+    if m.id_map.is_some() {
+        return builder.source_from_host(m.index);
+    }
     match clone_tree(path, recursive, nofollow) {
-        Err(Errno::ACCESS) if builder.in_user_namespace => builder.source_from_host(index),
+        Err(Errno::ACCESS) if builder.in_user_namespace => builder.source_from_host(m.index),
         Err(Errno::NOENT) => bail!("source does not exist: create it on the host or correct the path"),
         other => other.doing(|| "open the source"),
     }
@@ -126,18 +138,20 @@ fn copy_symlink(builder: &mut Builder, m: &Mount, path: &Path) -> Result<bool> {
     let (parent, name) =
         builder.root.parent_of(&m.destination, Links::Follow).doing(|| "create the target's directory")?;
     match rustix::fs::symlinkat(&target, &parent, name) {
-        Err(Errno::EXIST) if rustix::fs::readlinkat(&parent, name, Vec::new()).is_ok_and(|t| t == target) => Ok(true),
+        Err(Errno::EXIST) if rustix::fs::readlinkat(&parent, name, Vec::new()).is_ok_and(|t| t == target) => {
+            Ok(true)
+        }
         other => other.doing(|| "create the symbolic link").map(|()| true),
     }
 }
 
 /// Sets what the options say on a detached bind mount: none leaves all as it is; any replaces the
-/// ordinary flags, save those that a user namespace may not clear and that nobody asked to.
+/// ordinary flags, save those that a user namespace may not clear and that nobody asked to. Access
+/// times are replaced only when one of their options is given, as by a remount.
 fn bind_attributes(builder: &Builder, tree: &OwnedFd, wanted: &MountAttributes) -> Result<()> {
     if wanted.set | wanted.clear != 0 {
         let current = current_attributes(tree)?;
-        let atime = u64::from(sys::MOUNT_ATTR__ATIME);
-        let clear = (ORDINARY & current & !wanted.set) | (wanted.clear & atime);
+        let clear = (ORDINARY & current & !wanted.set) | cleared_times(wanted);
         let change = Change { set: wanted.set, clear, ..Change::default() };
         match builder.set_attributes(tree, change) {
             Err(error) if crate::error::errno_of(&error) == libc::EPERM && builder.in_user_namespace => {
@@ -149,10 +163,20 @@ fn bind_attributes(builder: &Builder, tree: &OwnedFd, wanted: &MountAttributes) 
     recursive_attributes(builder, tree, wanted)
 }
 
-/// The same without clearing what is locked, unless an option names it.
+const NODIRATIME: u64 = sys::MOUNT_ATTR_NODIRATIME as u64;
+const ATIME: u64 = sys::MOUNT_ATTR__ATIME as u64;
+
+/// The access times that are cleared: what is named, and `nodiratime` where another is named.
+fn cleared_times(wanted: &MountAttributes) -> u64 {
+    let named = wanted.clear & (ATIME | NODIRATIME);
+    if named & ATIME != 0 { (named | NODIRATIME) & !(wanted.set & NODIRATIME) } else { named }
+}
+
+/// The same without clearing what is locked, unless an option names it. `nosymfollow` is never
+/// locked.
 fn keep_locked(builder: &Builder, tree: &OwnedFd, wanted: &MountAttributes, current: u64) -> Result<()> {
-    let atime = u64::from(sys::MOUNT_ATTR__ATIME);
-    let clear = wanted.clear & (current | atime);
+    let free = u64::from(sys::MOUNT_ATTR_NOSYMFOLLOW) & current & !wanted.set;
+    let clear = wanted.clear & (current | ATIME) | free;
     builder.set_attributes(tree, Change { set: wanted.set, clear, ..Change::default() })
 }
 
@@ -202,7 +226,9 @@ fn filesystem(
     let links = if ordinary_directory(kind) { Links::Never } else { target_links(m) };
     let target = match find_target(builder, m, Missing::Directory, links) {
         Err(error) if ordinary_directory(kind) && crate::error::errno_of(&error) == libc::ELOOP => {
-            bail!("{kind} must be mounted on ordinary directory: a component of the target is a symbolic link")
+            bail!(
+                "{kind} must be mounted on ordinary directory: a component of the target is a symbolic link"
+            )
         }
         other => other?,
     };
@@ -211,7 +237,14 @@ fn filesystem(
     if let Some(label) = builder.plan.mount_label.as_ref().filter(|_| !ordinary_directory(kind)) {
         data.push(("context".into(), Some(label.clone())));
     }
-    let attributes = MountAttrFlags::from_bits_retain(m.attributes.set as u32);
+    // Targets below a tmpfs are made in it, so it becomes read-only when all mounts are done.
+    let later = kind == "tmpfs" && m.attributes.set & u64::from(sys::MOUNT_ATTR_RDONLY) != 0;
+    let (mut attributes, mut super_flags) = (m.attributes.set as u32, super_flags);
+    if later {
+        attributes &= !sys::MOUNT_ATTR_RDONLY;
+        super_flags &= !libc::MS_RDONLY;
+    }
+    let attributes = MountAttrFlags::from_bits_retain(attributes);
     let tree = match new_filesystem(kind, source, super_flags, &data, attributes) {
         Err(error) if builder.in_user_namespace && crate::error::errno_of(&error) == libc::EPERM => {
             super::userns::fallback(builder, kind, error)?
@@ -222,7 +255,11 @@ fn filesystem(
     if m.copy_up {
         super::copyup::copy(&target.fd, &tree).context("copy the target's content into the tmpfs")?;
     }
-    place(builder, m, &tree, &target)
+    place(builder, m, &tree, &target)?;
+    if later {
+        builder.readonly_later.push(tree);
+    }
+    Ok(())
 }
 
 /// Filesystems whose target must be a real directory at that very place (CVE-2019-19921).
@@ -312,7 +349,17 @@ pub fn find_target(builder: &Builder, m: &Mount, missing: Missing, links: Links)
         .find_or_create(&m.destination, missing, links)
         .doing(|| "find or create the target in the container")?;
     refuse_inside_proc(builder, m, &found.fd)?;
+    refuse_other_kind(&found.fd, missing)?;
     Ok(found)
+}
+
+/// The kernel mounts directories on directories, and everything else on anything else.
+fn refuse_other_kind(target: &OwnedFd, source: Missing) -> Result<()> {
+    match (source, is_directory(target).doing(|| "look at the target")?) {
+        (Missing::Directory, false) => bail!("the target is not a directory, but what is mounted is one"),
+        (Missing::File, true) => bail!("the target is a directory, but what is mounted is not a directory"),
+        _ => Ok(()),
+    }
 }
 
 /// Mounts over procfs could redirect what is later written there (CVE-2019-16884).
@@ -399,7 +446,8 @@ impl Builder<'_> {
 
     fn old_mount(&self, mount: &OwnedFd, change: Change) -> Result<()> {
         self.procfs.enter_own_fds()?;
-        let name = std::ffi::CString::new(mount.as_raw_fd().to_string()).map_err(|_| anyhow!("descriptor"))?;
+        let name =
+            std::ffi::CString::new(mount.as_raw_fd().to_string()).map_err(|_| anyhow!("descriptor"))?;
         let recursive = if change.recursive { libc::MS_REC } else { 0 };
         if change.propagation != 0 {
             return sys::mount_flags(&name, change.propagation | recursive).doing(|| "set the propagation");
@@ -407,7 +455,10 @@ impl Builder<'_> {
         let kept = current_attributes(mount)? & !change.clear;
         let flags = old_flags(kept | change.set) | libc::MS_REMOUNT | libc::MS_BIND;
         sys::mount_flags(&name, flags).map_err(|error| {
-            anyhow!("set the mount's options: {} (Linux 5.12 or newer can set them before attaching)", why(&error))
+            anyhow!(
+                "set the mount's options: {} (Linux 5.12 or newer can set them before attaching)",
+                why(&error)
+            )
         })
     }
 }

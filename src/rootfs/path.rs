@@ -65,7 +65,7 @@ impl Root {
             resolve |= ResolveFlags::NO_SYMLINKS;
         }
         let mut flags = flags | OFlags::CLOEXEC;
-        if links != Links::Follow {
+        if links == Links::NotLast {
             flags |= OFlags::NOFOLLOW;
         }
         let path = if path.is_empty() { "." } else { path };
@@ -85,9 +85,7 @@ impl Root {
     pub fn find_or_create(&self, path: &str, missing: Missing, links: Links) -> rustix::io::Result<Found> {
         match self.open(path, OFlags::PATH, links) {
             Ok(fd) => Ok(Found { fd, created: false }),
-            Err(Errno::NOENT) => {
-                Ok(Found { fd: Walk::new(self, links)?.run(path, missing)?, created: true })
-            }
+            Err(Errno::NOENT) => Ok(Found { fd: Walk::new(self, links)?.run(path, missing)?, created: true }),
             Err(error) => Err(error),
         }
     }
@@ -182,7 +180,8 @@ impl Walk {
         let result = match missing {
             Missing::Directory => rustix::fs::mkdirat(self.here()?, name, Mode::from_raw_mode(0o755)),
             Missing::File => {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+                let flags =
+                    OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
                 rustix::fs::openat(self.here()?, name, flags, Mode::from_raw_mode(0o644)).map(drop)
             }
         };

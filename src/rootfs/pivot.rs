@@ -26,9 +26,8 @@ fn pivot(root: &Root, propagation: u64) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let old = rustix::fs::open("/", flags, Mode::empty()).doing(|| "open the old root")?;
     rustix::process::fchdir(root.fd()).doing(|| "enter the root filesystem")?;
-    rustix::process::pivot_root(".", ".").doing(|| {
-        "pivot_root (a root filesystem on initramfs needs --no-pivot)".to_string()
-    })?;
+    rustix::process::pivot_root(".", ".")
+        .doing(|| "pivot_root (a root filesystem on initramfs needs --no-pivot)".to_string())?;
     rustix::process::fchdir(&old).doing(|| "return to the old root")?;
     // Unmounting must not travel to the host; a slave also gets no new mounts of it from here on.
     mount_flags(c".", libc::MS_SLAVE | libc::MS_REC).doing(|| "part from the host's mounts")?;

@@ -115,6 +115,16 @@ pub fn call(name: &str) -> Option<u16> {
     found.ok().map(|i| i as u16)
 }
 
+/// `call`, faster when names come in order: looks just after the call found last first.
+pub fn call_after(last: u16, name: &str) -> Option<u16> {
+    let near = usize::from(last)..(usize::from(last) + 8).min(CALLS);
+    let (first, end) = (syscalls::TABLE[near.start].0, syscalls::TABLE[near.end - 1].0);
+    if name < first || name > end {
+        return call(name);
+    }
+    near.into_iter().find(|i| syscalls::TABLE[*i].0 == name).map(|i| i as u16)
+}
+
 /// The name of a call.
 pub fn name(call: u16) -> &'static str {
     syscalls::TABLE[usize::from(call)].0

@@ -11,6 +11,8 @@ use super::tree;
 const ARGUMENTS: u32 = 16;
 /// How many tests may follow one another when each argument is to be tested once.
 const DEPTH: usize = 32;
+/// How many conditions are looked at together; more would hardly fit a program.
+const CONDITIONS: usize = 4096;
 
 /// Writes the code of a check; `otherwise` is the action when no case holds.
 pub fn write(asm: &mut Assembler, check: &Check, otherwise: u32) -> Place {
@@ -18,7 +20,8 @@ pub fn write(asm: &mut Assembler, check: &Check, otherwise: u32) -> Place {
     let layout = Layout { wide: check.wide, big_endian: check.big_endian };
     let conditions: usize = check.cases.iter().map(|case| case.conditions.len()).sum();
     let limit = start + 64 + 12 * conditions;
-    let mut writer = Writer { layout, otherwise, limit, gave_up: false, written: Vec::new() };
+    let gave_up = conditions > CONDITIONS;
+    let mut writer = Writer { layout, otherwise, limit, gave_up, written: Vec::new() };
     let place = writer.cases(asm, &check.cases, 0);
     if !writer.gave_up {
         return place;
@@ -209,6 +212,10 @@ fn argument<T: Copy + PartialEq>(
     if let [(_, only)] = line {
         return leaf(asm, *only);
     }
+    if !layout.wide {
+        let line: Vec<(u32, T)> = line.iter().map(|(start, t)| (*start as u32, *t)).collect();
+        return low_word(asm, layout, index, &line, leaf);
+    }
     let lows = by_high_word(line);
     let highs: Vec<(u32, usize)> = lows.iter().enumerate().map(|(i, (high, _))| (*high, i)).collect();
     let place = tree::search(asm, &highs, &mut |asm, i| low_word(asm, layout, index, &lows[i].1, leaf));
@@ -227,7 +234,7 @@ fn low_word<T: Copy + PartialEq>(
 }
 
 /// Cuts a line of 64-bit values into lines of low words, each for the high words from its own up
-/// to the next one's. On 32-bit architectures there is one, for the high word 0.
+/// to the next one's.
 fn by_high_word<T: Copy + PartialEq>(line: &[(u64, T)]) -> Vec<(u32, Vec<(u32, T)>)> {
     let mut lines: Vec<(u32, Vec<(u32, T)>)> = Vec::new();
     let mut before = line[0].1;
@@ -253,5 +260,67 @@ fn by_high_word<T: Copy + PartialEq>(line: &[(u64, T)]) -> Vec<(u32, Vec<(u32, T
 fn push<T: PartialEq>(lines: &mut Vec<(u32, Vec<(u32, T)>)>, high: u32, lows: Vec<(u32, T)>) {
     if lines.last().is_none_or(|(_, last)| *last != lows) {
         lines.push((high, lows));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seccomp::Instruction;
+    use crate::seccomp::interpreter::{Call, run};
+
+    fn random(seed: &mut u64) -> u64 {
+        *seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (*seed >> 33) % 4
+    }
+
+    /// Cases with a masked and an ordered condition each, on small values.
+    fn check(cases: u32, seed: &mut u64) -> Check {
+        let case = |action| {
+            let test = Test::Masked(1 + random(seed), random(seed));
+            let masked = Condition { index: random(seed) as u8, test };
+            let ordered = Condition { index: 4, test: Test::Greater(random(seed)) };
+            Case { action, conditions: vec![masked, ordered] }
+        };
+        Check { wide: true, big_endian: false, cases: (1..=cases).map(case).collect() }
+    }
+
+    fn in_turn(check: &Check) -> Vec<Instruction> {
+        let mut asm = Assembler::default();
+        let layout = Layout { wide: true, big_endian: false };
+        let writer = Writer { layout, otherwise: 0, limit: 0, gave_up: true, written: Vec::new() };
+        let place = writer.in_turn(&mut asm, &check.cases);
+        asm.load(0, place);
+        asm.finish()
+    }
+
+    #[test]
+    fn both_ways_of_testing_agree() {
+        let mut seed = 1;
+        for _ in 0..200 {
+            let check = check(6, &mut seed);
+            let mut asm = Assembler::default();
+            let place = write(&mut asm, &check, 0);
+            asm.load(0, place);
+            let (together, in_turn) = (asm.finish(), in_turn(&check));
+            for _ in 0..50 {
+                let args = std::array::from_fn(|_| random(&mut seed));
+                let call = Call { number: 0, audit: 0, big_endian: false, args };
+                let verdict = |program| run(program, &call).map(|(value, _)| value);
+                assert_eq!(verdict(&together), verdict(&in_turn), "{call:?} {check:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn code_does_not_explode() {
+        let cases = (0..60).map(|i| {
+            let condition = |index, bit: u32| Condition { index, test: Test::Masked(1 << bit, 1 << bit) };
+            Case { action: i, conditions: vec![condition(0, i), condition(1, i), condition(2, i)] }
+        });
+        let check = Check { wide: true, big_endian: false, cases: cases.collect() };
+        let mut asm = Assembler::default();
+        write(&mut asm, &check, 0);
+        assert!(asm.len() < 1000, "{}", asm.len());
     }
 }

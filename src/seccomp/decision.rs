@@ -3,7 +3,7 @@
 //! calls newer than the profile. Made for `compile` and `explain`; `tree.rs` turns it into code.
 
 use super::arch::{self, Arch, CALLS, X32_BIT};
-use super::policy::{ACTION_MASK, Condition, ERRNO, KILL_THREAD, Policy, Test};
+use super::policy::{ACTION_MASK, Condition, ERRNO, KILL_THREAD, Policy, Rule, Test};
 use super::policy::{ALLOW, LOG, TRACE};
 use std::cmp::Ordering;
 
@@ -46,7 +46,7 @@ pub struct Check {
 }
 
 /// One rule that speaks of a number. With `part`, it speaks of that subcall of socketcall or ipc.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy)]
 struct Entry {
     number: u32,
     part: u8,
@@ -87,7 +87,8 @@ impl Line {
 
     fn add(&mut self, policy: &Policy, arch: &'static Arch) {
         let (mut entries, newest) = entries(policy, arch);
-        entries.sort_unstable();
+        // Stable: rules stay in the profile's order.
+        entries.sort_by_key(|entry| u64::from(entry.number) << 8 | u64::from(entry.part));
         let unlisted = Unlisted::new(policy, arch, newest);
         let mut next = arch.first();
         for group in entries.chunk_by(|a, b| a.number == b.number) {
@@ -173,14 +174,13 @@ fn entries(policy: &Policy, arch: &Arch) -> (Vec<Entry>, Option<u32>) {
     let mut newest = None;
     for (i, rule) in policy.rules.iter().enumerate() {
         for call in &rule.calls {
-            let number = arch.number(*call);
-            newest = newest.max(number.filter(|n| *n <= arch.last));
-            if rule.action == policy.default {
-                continue;
-            }
-            entries.extend(number.map(|number| Entry { number, part: 0, rule: i as u32 }));
-            if let Some((number, part)) = parts.as_ref().and_then(|p| p.part(*call)) {
-                entries.push(Entry { number, part, rule: i as u32 });
+            let whole = arch.number(*call).map(|number| (number, 0));
+            let part = parts.as_ref().and_then(|parts| parts.part(*call));
+            for (number, part) in whole.into_iter().chain(part) {
+                newest = newest.max(Some(number).filter(|n| *n <= arch.last));
+                if rule.action != policy.default {
+                    entries.push(Entry { number, part, rule: i as u32 });
+                }
             }
         }
     }
@@ -193,13 +193,12 @@ fn cases(policy: &Policy, group: &[Entry], arch: &Arch) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for part in group.chunk_by(|a, b| a.part == b.part) {
         if part[0].part > 0 {
-            cases.extend(part_case(policy, part));
+            cases.extend(part_case(policy, part, arch));
             continue;
         }
         for entry in part {
             let rule = &policy.rules[entry.rule as usize];
-            let conditions: Vec<Condition> =
-                rule.conditions.iter().map(|c| narrow(*c, arch.wide)).filter(|c| !always(c)).collect();
+            let conditions = tests(rule, arch);
             if conditions.is_empty() {
                 return vec![Case { action: rule.action, conditions }];
             }
@@ -212,9 +211,10 @@ fn cases(policy: &Policy, group: &[Entry], arch: &Arch) -> Vec<Case> {
 
 /// A subcall of socketcall or ipc keeps its arguments in memory, where a filter cannot look. It
 /// gets what its first rule without conditions says, or else the strictest that its rules could.
-fn part_case(policy: &Policy, part: &[Entry]) -> Option<Case> {
+fn part_case(policy: &Policy, part: &[Entry], arch: &Arch) -> Option<Case> {
     let rules = || part.iter().map(|entry| &policy.rules[entry.rule as usize]);
-    let action = match rules().find(|rule| rule.conditions.is_empty()) {
+    let unconditional = |rule: &&Rule| tests(rule, arch).is_empty();
+    let action = match rules().find(unconditional) {
         Some(rule) => rule.action,
         None => rules().map(|rule| rule.action).fold(policy.default, stricter),
     };
@@ -226,6 +226,11 @@ fn part_case(policy: &Policy, part: &[Entry]) -> Option<Case> {
 /// The stricter of two actions, in the kernel's order.
 fn stricter(a: u32, b: u32) -> u32 {
     if ((b & ACTION_MASK) as i32) < ((a & ACTION_MASK) as i32) { b } else { a }
+}
+
+/// The conditions of a rule that need a test.
+fn tests(rule: &Rule, arch: &Arch) -> Vec<Condition> {
+    rule.conditions.iter().map(|c| narrow(*c, arch.wide)).filter(|c| !always(c)).collect()
 }
 
 /// A condition as the architecture can test it: on one without 64-bit arguments, argument and
@@ -272,9 +277,11 @@ struct Parts {
     parts: Box<[u8; CALLS]>,
 }
 
-const IPC: u8 = 0x80;
+/// Marks the subcalls of ipc.
+pub const IPC: u8 = 0x80;
+/// The subcalls by name.
 #[rustfmt::skip]
-static PARTS: [(&str, u8); 32] = [
+pub static PARTS: [(&str, u8); 32] = [
     ("socket", 1), ("bind", 2), ("connect", 3), ("listen", 4), ("accept", 5), ("getsockname", 6),
     ("getpeername", 7), ("socketpair", 8), ("send", 9), ("recv", 10), ("sendto", 11), ("recvfrom", 12),
     ("shutdown", 13), ("setsockopt", 14), ("getsockopt", 15), ("sendmsg", 16), ("recvmsg", 17),

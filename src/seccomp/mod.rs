@@ -2,11 +2,12 @@
 //! loads. On the way a profile is a `Policy` (checked, `policy.rs`), per architecture a `Line` of
 //! verdicts (`decision.rs`), and code (`tree.rs`, `checks.rs`) of a program (`program.rs`).
 
-pub mod notify;
 mod arch;
 mod checks;
 mod decision;
+mod explain;
 mod interpreter;
+pub mod notify;
 mod policy;
 mod program;
 mod syscalls;
@@ -14,6 +15,8 @@ mod tree;
 
 use crate::bundle::json::Problems;
 use crate::bundle::spec::Seccomp;
+pub use explain::{Query, explain};
+
 use arch::{ARCHITECTURES, Arch, NATIVE};
 use decision::{Line, Verdict};
 use policy::{ACTIONS, FLAGS, KILL_THREAD, OPERATORS, Policy};

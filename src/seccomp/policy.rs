@@ -243,7 +243,7 @@ fn read_rule(
                 "SCMP_ACT_NOTIFY cannot be used for write, with which the listener is handed over",
             );
         }
-        match arch::call(name) {
+        match arch::call_after(calls.last().copied().unwrap_or_default(), name) {
             Some(call) => calls.push(call),
             None => unknown.push(name.clone()),
         }

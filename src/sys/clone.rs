@@ -44,9 +44,7 @@ pub fn clone3(flags: u64, cgroup: Option<&OwnedFd>) -> io::Result<Forked> {
     }
     // SAFETY: the process has one thread, so the child's copy of memory is consistent; the
     // argument block and the pidfd slot live until the call returns; no stack is given.
-    let pid = unsafe {
-        check(libc::syscall(libc::SYS_clone3, &raw mut args, size_of_val(&args)))?
-    };
+    let pid = unsafe { check(libc::syscall(libc::SYS_clone3, &raw mut args, size_of_val(&args)))? };
     if pid == 0 {
         return Ok(Forked::Child);
     }

@@ -29,7 +29,8 @@ pub fn part_from_executable() -> io::Result<()> {
 fn image_segments(maps: &str) -> Vec<Segment> {
     let here = part_from_executable as *const () as usize;
     let parsed: Vec<(Segment, (&str, &str))> = maps.lines().filter_map(parse_mapping).collect();
-    let own = parsed.iter().find(|(s, _)| (s.start..s.start + s.length).contains(&here)).map(|(_, file)| *file);
+    let own =
+        parsed.iter().find(|(s, _)| (s.start..s.start + s.length).contains(&here)).map(|(_, file)| *file);
     parsed.into_iter().filter(|(_, file)| Some(*file) == own).map(|(segment, _)| segment).collect()
 }
 

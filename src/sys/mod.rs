@@ -3,10 +3,11 @@
 
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod clone;
-pub mod errno;
 pub mod exe;
 pub mod mount;
+pub mod netlink;
 pub mod process;
 pub mod pty;
 pub mod signal;

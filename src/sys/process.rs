@@ -115,7 +115,9 @@ pub fn prctl(option: i32, value: u64) -> io::Result<i32> {
 /// prctl(PR_CAP_AMBIENT, …).
 pub fn ambient(operation: i32, capability: u32) -> io::Result<()> {
     // SAFETY: plain integers.
-    unsafe { check(libc::prctl(libc::PR_CAP_AMBIENT, operation as u64, u64::from(capability), 0u64, 0u64).into())? };
+    unsafe {
+        check(libc::prctl(libc::PR_CAP_AMBIENT, operation as u64, u64::from(capability), 0u64, 0u64).into())?
+    };
     Ok(())
 }
 
@@ -211,7 +213,8 @@ pub fn set_mempolicy(mode: u32, nodes: &[u32]) -> io::Result<()> {
             *word |= 1 << (node % 64);
         }
     }
-    let (pointer, bits) = if nodes.is_empty() { (std::ptr::null(), 0) } else { (mask.as_ptr(), mask.len() * 64 + 1) };
+    let (pointer, bits) =
+        if nodes.is_empty() { (std::ptr::null(), 0) } else { (mask.as_ptr(), mask.len() * 64 + 1) };
     // SAFETY: the mask is as long as the bits given (the kernel reads one less) or null with 0.
     unsafe { check(libc::syscall(libc::SYS_set_mempolicy, mode, pointer, bits))? };
     Ok(())
@@ -268,6 +271,13 @@ pub fn sethostname(name: &str) -> io::Result<()> {
     // SAFETY: pointer and length describe the string.
     unsafe { check(libc::sethostname(name.as_ptr().cast(), name.len()).into())? };
     Ok(())
+}
+
+/// Whether a descriptor is open and stays so on exec, as those that the caller handed over do.
+pub fn is_inherited(fd: i32) -> bool {
+    // SAFETY: plain integers; nothing is changed.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }
 
 /// dup2(2) that leaves the descriptor `target` open on exec.

@@ -193,3 +193,48 @@ pub fn in_child(test: impl FnOnce()) -> i32 {
     let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
     if waited == pid { libc::WEXITSTATUS(status) + 256 * libc::WTERMSIG(status) } else { -1 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    fn deny(numbers: &[libc::c_long]) {
+        const RETURN_ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+        let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+        let mut filter = vec![instruction(0x20, 0, 0, 0)]; // load the number of the call
+        for number in numbers {
+            filter.push(instruction(0x15, 0, 1, *number as u32)); // if it is this one
+            filter.push(instruction(0x06, 0, 0, RETURN_ENOSYS));
+        }
+        filter.push(instruction(0x06, 0, 0, libc::SECCOMP_RET_ALLOW));
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        // SAFETY: the filter lives during the call and len says how long it is.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+        }
+    }
+
+    #[test]
+    fn works_under_a_filter_without_clone3_and_close_range() {
+        let status = in_child(|| {
+            let null =
+                rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty()).unwrap();
+            let leak = rustix::io::dup(&null).unwrap();
+            assert!(leak.as_raw_fd() > 3);
+            deny(&[libc::SYS_clone3, libc::SYS_close_range]);
+            let args = [c"sh", c"-c", c"exit $(ls /proc/self/fd | wc -l)"].map(CString::from);
+            let env = [c"PATH=/usr/bin:/bin".into()];
+            let stdio = [null.as_fd(); 3];
+            let child =
+                start(&Program { path: c"/bin/sh", args: &args, env: &env, cwd: None, stdio }).unwrap();
+            let (_, status) =
+                rustix::process::waitpid(Some(child.pid), rustix::process::WaitOptions::empty())
+                    .unwrap()
+                    .unwrap();
+            assert_eq!(status.exit_status(), Some(4), "0 to 2 and the directory being listed");
+        });
+        assert_eq!(status, 0);
+    }
+}

@@ -83,7 +83,7 @@ fn wrong_values_of_namespaces() {
         ("path is not there", "/no/such/namespace", |c| {
             c["linux"]["namespaces"][1] = json!({"type": "network", "path": "/no/such/namespace"});
         }),
-        ("path to another type", "linux.namespaces[1]", |c| {
+        ("path to another type", "linux.namespaces", |c| {
             c["linux"]["namespaces"][1] = json!({"type": "network", "path": "/proc/self/ns/uts"});
         }),
         ("path relative", "linux.namespaces[1]", |c| {
@@ -116,7 +116,9 @@ fn wrong_values_of_linux() {
             c["linux"]["devices"] = json!([{"path": "/dev/x", "type": "z", "major": 1, "minor": 3}]);
         }),
         ("sysctl of no namespace", "linux.sysctl", |c| c["linux"]["sysctl"] = json!({"kernel.panic": "1"})),
-        ("sysctl kernel.hostname", "linux.sysctl", |c| c["linux"]["sysctl"] = json!({"kernel.hostname": "x"})),
+        ("sysctl kernel.hostname", "linux.sysctl", |c| {
+            c["linux"]["sysctl"] = json!({"kernel.hostname": "x"})
+        }),
         ("sysctl that is not there", "net.no.such", |c| c["linux"]["sysctl"] = json!({"net.no.such": "1"})),
         ("sysctl of the host's network", "linux.sysctl", |c| {
             crate::config::drop_namespace(c, "network");
@@ -134,12 +136,14 @@ fn wrong_values_of_linux() {
             c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
         }),
         ("seccomp architecture", "linux.seccomp", |c| {
-            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_NOPE"]});
+            c["linux"]["seccomp"] =
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_NOPE"]});
         }),
         ("seccomp flag", "linux.seccomp", |c| {
             let rules = json!([{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}]);
             let flags = json!(["SECCOMP_FILTER_FLAG_NOPE"]);
-            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags, "syscalls": rules});
+            c["linux"]["seccomp"] =
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags, "syscalls": rules});
         }),
     ]);
 }
@@ -168,15 +172,21 @@ fn wrong_values_of_mounts() {
 #[test]
 fn wrong_values_of_hooks() {
     check(&[
-        ("relative path", "hooks.prestart[0].path", |c| c["hooks"] = json!({"prestart": [{"path": "bin/true"}]})),
+        ("relative path", "hooks.prestart[0].path", |c| {
+            c["hooks"] = json!({"prestart": [{"path": "bin/true"}]})
+        }),
         ("negative timeout", "hooks.prestart[0].timeout", |c| {
             c["hooks"] = json!({"prestart": [{"path": "/bin/true", "timeout": -1}]});
         }),
         ("zero timeout", "hooks.poststop[0].timeout", |c| {
             c["hooks"] = json!({"poststop": [{"path": "/bin/true", "timeout": 0}]});
         }),
-        ("path missing", "hooks.createRuntime[0].path", |c| c["hooks"] = json!({"createRuntime": [{"args": ["x"]}]})),
-        ("an object for a list", "hooks.poststart", |c| c["hooks"] = json!({"poststart": {"path": "/bin/true"}})),
+        ("path missing", "hooks.createRuntime[0].path", |c| {
+            c["hooks"] = json!({"createRuntime": [{"args": ["x"]}]})
+        }),
+        ("an object for a list", "hooks.poststart", |c| {
+            c["hooks"] = json!({"poststart": {"path": "/bin/true"}})
+        }),
     ]);
 }
 
@@ -200,7 +210,9 @@ fn wrong_values_that_are_easily_overlooked() {
             crate::config::add_namespace(c, "time", "");
             c["linux"]["timeOffsets"] = json!({"realtime": {"secs": 10}});
         }),
-        ("unknown scheduler", "process.scheduler", |c| c["process"]["scheduler"] = json!({"policy": "SCHED_NOPE"})),
+        ("unknown scheduler", "process.scheduler", |c| {
+            c["process"]["scheduler"] = json!({"policy": "SCHED_NOPE"})
+        }),
         ("args with a NUL", "process.args[0]", |c| c["process"]["args"] = json!(["a\u{0}b"])),
         ("uid that means nobody", "process.user.uid", |c| c["process"]["user"]["uid"] = json!(4294967295u32)),
         ("cgroup path that climbs", "linux.cgroupsPath", |c| c["linux"]["cgroupsPath"] = json!("/a/../../b")),
@@ -358,7 +370,11 @@ fn unknown_commands_and_flags() {
     t.runtime(&["no-such-command"]).failed().says(&["no-such-command", "No help topic"]);
     t.runtime(&["--log-format", "nope", "list"]).failed();
     t.runtime(&["state", &t.id, "extra"]).failed();
-    t.runtime(&["create", "--bundle"]).failed().says(&["needs an argument", "requires an argument", "missing argument"]);
+    t.runtime(&["create", "--bundle"]).failed().says(&[
+        "needs an argument",
+        "requires an argument",
+        "missing argument",
+    ]);
     t.runtime(&["list", "--format", "nope"]).failed();
 }
 

@@ -47,9 +47,9 @@ fn cpu_period_refused() {
 
 #[test]
 fn cgroup_cannot_be_made() {
-    // The name is longer than a file name may be.
-    fails_cleanly(&["too long"], |t| {
-        t.config["linux"]["cgroupsPath"] = json!(format!("/{}{}", t.id, "x".repeat(300)));
+    // A file of the hierarchy's root stands where a directory would have to be made.
+    fails_cleanly(&["not a directory", "file exists"], |t| {
+        t.config["linux"]["cgroupsPath"] = json!(format!("/cgroup.procs/{}", t.id));
     });
 }
 
@@ -102,24 +102,31 @@ fn mount_target_cannot_be_made() {
 
 #[test]
 fn mount_target_is_of_another_kind() {
-    fails_cleanly(&["/etc/passwd"], |t| config::add_mount(&mut t.config, "/etc/passwd", "tmpfs", "tmpfs", &[]));
+    fails_cleanly(&["/etc/passwd"], |t| {
+        config::add_mount(&mut t.config, "/etc/passwd", "tmpfs", "tmpfs", &[])
+    });
 }
 
 #[test]
 fn mount_data_refused() {
-    fails_cleanly(&["/mnt"], |t| config::add_mount(&mut t.config, "/mnt", "tmpfs", "tmpfs", &["size=nonsense"]));
+    fails_cleanly(&["/mnt"], |t| {
+        config::add_mount(&mut t.config, "/mnt", "tmpfs", "tmpfs", &["size=nonsense"])
+    });
 }
 
 #[test]
 fn device_that_cannot_be_made() {
     fails_cleanly(&["passwd"], |t| {
-        t.config["linux"]["devices"] = json!([{"path": "/etc/passwd/x", "type": "c", "major": 1, "minor": 3}]);
+        t.config["linux"]["devices"] =
+            json!([{"path": "/etc/passwd/x", "type": "c", "major": 1, "minor": 3}]);
     });
 }
 
 #[test]
 fn sysctl_value_refused() {
-    fails_cleanly(&["ip_forward"], |t| t.config["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "nonsense"}));
+    fails_cleanly(&["ip_forward"], |t| {
+        t.config["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "nonsense"})
+    });
 }
 
 #[test]
@@ -142,7 +149,8 @@ fn hook_of_each_kind_fails_create() {
             let mut t = Sandbox::new();
             t.args(&["true"]);
             let never = t.path("never");
-            let hooks: Vec<_> = hooks.iter().map(|h| config::shell_hook(&h.replace("NEVER", &never))).collect();
+            let hooks: Vec<_> =
+                hooks.iter().map(|h| config::shell_hook(&h.replace("NEVER", &never))).collect();
             t.config["hooks"] = json!({kind: hooks});
             let outcome = t.create_with(&["--pid-file", &t.path("pid")]).failed().one_line();
             assert!(outcome.stderr.contains(&format!("#{position}")), "{}", outcome.stderr);
@@ -191,7 +199,8 @@ fn seccomp_flag_refused() {
     fails_cleanly(&["seccomp", "NOPE"], |t| {
         let rules = json!([{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}]);
         let flags = json!(["SECCOMP_FILTER_FLAG_NOPE"]);
-        t.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags, "syscalls": rules});
+        t.config["linux"]["seccomp"] =
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags, "syscalls": rules});
     });
 }
 
@@ -262,7 +271,8 @@ fn runtime_killed_in_the_middle_is_cleaned_by_force() {
     let mut t = Sandbox::new();
     t.args(&["true"]);
     let ready = t.path("ready");
-    t.config["hooks"] = json!({"createRuntime": [config::shell_hook(&format!("touch {ready}; exec sleep 20"))]});
+    t.config["hooks"] =
+        json!({"createRuntime": [config::shell_hook(&format!("touch {ready}; exec sleep 20"))]});
     t.write_config();
     let running = t.spawn(t.command(&["create", &t.id]));
     crate::harness::wait_until("the hook", || fs::metadata(&ready).is_ok());
@@ -273,6 +283,24 @@ fn runtime_killed_in_the_middle_is_cleaned_by_force() {
     assert!(crate::host::cgroups_with(&t.id).is_empty());
     for (pid, line) in crate::host::processes_with(&t.id) {
         assert!(line.contains("sleep"), "left: {pid} {line}");
-        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
     }
+}
+
+#[test]
+fn resctrl_that_is_not_mounted() {
+    let mounted = std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ");
+    if !is_oxrun() || mounted {
+        skip!("this host has resctrl, or another runtime is tested");
+    }
+    fails_cleanly(&["linux.intelRdt: no resctrl filesystem is mounted"], |t| {
+        t.config["linux"]["intelRdt"] = json!({"closID": "gold", "l3CacheSchema": "L3:0=f"});
+    });
+    fails_cleanly(&["linux.intelRdt: no resctrl filesystem is mounted"], |t| {
+        t.config["linux"]["intelRdt"] = json!({"enableMonitoring": true});
+    });
 }

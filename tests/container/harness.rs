@@ -90,7 +90,13 @@ impl Outcome {
     #[track_caller]
     pub fn failed(self) -> Outcome {
         assert!(self.code != 0, "`{}` should have failed: {}", self.command, self.stdout);
-        assert!(self.code < 128 || self.code == 255, "`{}` died: {} {}", self.command, self.code, self.stderr);
+        assert!(
+            self.code < 128 || self.code == 255,
+            "`{}` died: {} {}",
+            self.command,
+            self.code,
+            self.stderr
+        );
         assert!(!self.stderr.contains("panicked"), "`{}` panicked: {}", self.command, self.stderr);
         self
     }
@@ -108,6 +114,12 @@ impl Outcome {
         let found = texts.iter().any(|t| self.stderr.contains(t));
         assert!(found, "`{}` should say one of {texts:?}, said: {}", self.command, self.stderr);
         self
+    }
+
+    /// Asserts that the error has a text of oxrun's own; for other runtimes nothing.
+    #[track_caller]
+    pub fn says_in_oxrun(self, text: &str) -> Outcome {
+        if is_oxrun() { self.says(&[text]) } else { self }
     }
 
     /// Asserts that the error is one line; a promise of oxrun alone.
@@ -301,6 +313,18 @@ impl Sandbox {
         self.command_of(&words, args)
     }
 
+    /// The same from inside a network namespace that `ip netns` made.
+    pub fn in_network(&self, namespace: &str, args: &[&str]) -> Command {
+        let file = format!("--net=/run/netns/{namespace}");
+        self.command_of(&["nsenter", &file, runtime().to_str().unwrap()], args)
+    }
+
+    /// The same in a mount namespace of its own that a shell script has changed first.
+    pub fn after_mounts(&self, script: &str, args: &[&str]) -> Command {
+        let script = format!("set -e; {script}; exec \"$0\" \"$@\"");
+        self.command_of(&["unshare", "--mount", "sh", "-c", &script, runtime().to_str().unwrap()], args)
+    }
+
     fn command_of(&self, words: &[&str], args: &[&str]) -> Command {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("--root").arg(self.state_dir()).args(args);
@@ -311,8 +335,19 @@ impl Sandbox {
     /// Starts a command with its output in files of the temporary directory.
     pub fn spawn(&self, mut command: Command) -> Running {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);
-        let (out, err) = (self.dir().join(format!("call{number}.out")), self.dir().join(format!("call{number}.err")));
+        let (out, err) =
+            (self.dir().join(format!("call{number}.out")), self.dir().join(format!("call{number}.err")));
         spawn(&mut command, &out, &err)
+    }
+
+    /// Starts a command whose standard output and error are a terminal.
+    pub fn spawn_on(&self, mut command: Command, terminal: &File) -> Running {
+        let line = format!("{command:?}");
+        command.stdout(terminal.try_clone().unwrap()).stderr(terminal.try_clone().unwrap());
+        let child = command.spawn().unwrap_or_else(|e| panic!("{line}: {e}"));
+        let nothing = self.dir().join("nothing");
+        File::create(&nothing).unwrap();
+        Running { child, command: line, stdout: nothing.clone(), stderr: nothing }
     }
 
     /// Calls the runtime and waits.
@@ -417,13 +452,16 @@ impl Sandbox {
     /// What all calls so far, and the containers they made, have printed.
     pub fn printed(&self) -> String {
         let calls = 0..self.calls.load(Ordering::SeqCst);
-        calls.map(|n| fs::read_to_string(self.dir().join(format!("call{n}.out"))).unwrap_or_default()).collect()
+        calls
+            .map(|n| fs::read_to_string(self.dir().join(format!("call{n}.out"))).unwrap_or_default())
+            .collect()
     }
 
     /// Everything on the host that belongs to this test's containers, in words.
     pub fn leftovers(&self) -> Vec<String> {
         let directory = self.dir().display().to_string();
-        let mut found: Vec<String> = self.containers().iter().map(|c| format!("state directory {c}")).collect();
+        let mut found: Vec<String> =
+            self.containers().iter().map(|c| format!("state directory {c}")).collect();
         found.extend(host::cgroups_with(&self.id).iter().map(|c| format!("cgroup {}", c.display())));
         found.extend(host::mounts_with(&[&directory, &self.id]).iter().map(|m| format!("mount {m}")));
         let processes = host::processes_with(&self.id).into_iter().chain(host::processes_with(&directory));
@@ -450,7 +488,8 @@ impl Sandbox {
     }
 
     fn containers(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.state_dir()).map(|e| e.flatten().collect::<Vec<_>>()).unwrap_or_default();
+        let entries =
+            fs::read_dir(self.state_dir()).map(|e| e.flatten().collect::<Vec<_>>()).unwrap_or_default();
         entries.iter().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
     }
 
@@ -527,7 +566,8 @@ fn make_rootfs(root: &Path) {
     for applet in APPLETS.split_whitespace() {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
-    let passwd = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n2000:x:0:0::/root:/bin/sh\n";
+    let passwd =
+        "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n2000:x:0:0::/root:/bin/sh\n";
     fs::write(root.join("etc/passwd"), passwd).unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\nuser:x:1000:\n").unwrap();
 }

@@ -47,9 +47,13 @@ pub fn processes_with(word: &str) -> Vec<(i32, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        if pid != std::process::id() as i32 && belongs(pid, word) && process_state(pid).is_some_and(|s| s != 'Z') {
+        if pid != std::process::id() as i32
+            && belongs(pid, word)
+            && process_state(pid).is_some_and(|s| s != 'Z')
+        {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            found.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            found.push((pid, format!("{line}({} {:?})", process_status(pid, "Name"), process_state(pid))));
         }
     }
     found
@@ -103,7 +107,10 @@ pub fn cgroup_of(pid: i32, controller: &str) -> Option<PathBuf> {
 
 /// Whether the kernel knows a file system.
 pub fn has_filesystem(name: &str) -> bool {
-    fs::read_to_string("/proc/filesystems").unwrap().lines().any(|l| l.split_whitespace().last() == Some(name))
+    fs::read_to_string("/proc/filesystems")
+        .unwrap()
+        .lines()
+        .any(|l| l.split_whitespace().last() == Some(name))
 }
 
 /// Whether a controller can be used.

@@ -8,11 +8,26 @@
 #[macro_use]
 mod harness;
 mod config;
+mod console;
 mod host;
 
 mod bad_input;
+mod cgroups;
 mod create_failures;
+mod docker;
+mod exec;
+mod hooks;
 mod lifecycle;
+mod mount_options;
 mod mounts;
 mod namespaces;
+mod network_devices;
+mod output;
 mod process;
+mod scheduling;
+mod seccomp;
+mod security;
+mod signals;
+mod soak;
+mod terminal;
+mod time;

@@ -11,7 +11,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 #[track_caller]
 fn mount_at(report: &Value, point: &str) -> Value {
     let all = report["mounts"].as_array().unwrap().iter().rev();
-    all.clone().find(|m| m["point"] == point).unwrap_or_else(|| panic!("nothing on {point}: {report}")).clone()
+    all.clone()
+        .find(|m| m["point"] == point)
+        .unwrap_or_else(|| panic!("nothing on {point}: {report}"))
+        .clone()
 }
 
 fn has(mount: &Value, option: &str) -> bool {
@@ -57,7 +60,10 @@ fn nothing_of_the_host_is_left_below_the_root() {
     assert!(root["root"].as_str().unwrap().ends_with("/bundle/rootfs"), "{root}");
     for mount in report["mounts"].as_array().unwrap() {
         let point = mount["point"].as_str().unwrap();
-        assert!(["/", "/proc", "/dev", "/sys"].iter().any(|p| point == *p || point.starts_with(&format!("{p}/"))), "{mount}");
+        assert!(
+            ["/", "/proc", "/dev", "/sys"].iter().any(|p| point == *p || point.starts_with(&format!("{p}/"))),
+            "{mount}"
+        );
     }
     assert_eq!(report["mounts"].as_array().unwrap().iter().filter(|m| m["point"] == "/").count(), 1);
     let outside = t.actions(&["ls /..", "stat /../../etc/passwd"]);
@@ -97,7 +103,8 @@ fn read_only_tmpfs_on_dev() {
 #[test]
 fn default_devices_and_links() {
     let mut t = Sandbox::new();
-    let nodes = [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+    let nodes =
+        [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
     let actions: Vec<String> = nodes.iter().map(|(name, _, _)| format!("stat /dev/{name}")).collect();
     let result = t.actions(&actions.iter().map(String::as_str).collect::<Vec<_>>());
     for ((name, major, minor), answer) in nodes.iter().zip(result.as_array().unwrap()) {
@@ -115,7 +122,8 @@ fn default_devices_and_links() {
     ] {
         assert_eq!(t.actions(&[&format!("readlink /dev/{link}")]), json!([{"ok": target}]), "{link}");
     }
-    let used = t.actions(&["write /dev/full x", "read /dev/null", "ptmx", "ls /dev/pts", "stat /dev/console"]);
+    let used =
+        t.actions(&["write /dev/full x", "read /dev/null", "ptmx", "ls /dev/pts", "stat /dev/console"]);
     assert!(used[0]["err"].is_string());
     assert_eq!(used[1]["ok"], "");
     assert_eq!((&used[2]["ok"]["gid"], &used[2]["ok"]["mode"]), (&json!(5), &json!("620")));
@@ -134,10 +142,20 @@ fn devices_of_the_config() {
     config::set_capabilities(&mut t.config, &["CAP_DAC_OVERRIDE"]);
     t.config["linux"]["resources"]["devices"].as_array_mut().unwrap().push(json!(
         {"allow": true, "type": "c", "major": 1, "minor": 5, "access": "rwm"}));
-    let result = t.actions(&["stat /dev/mine", "stat /nodes/deep/block", "stat /dev/pipe", "stat /dev/unbuffered", "read /dev/mine"]);
+    let result = t.actions(&[
+        "stat /dev/mine",
+        "stat /nodes/deep/block",
+        "stat /dev/pipe",
+        "stat /dev/unbuffered",
+        "read /dev/mine",
+    ]);
     let facts = |n: usize| {
         let node = &result[n]["ok"];
-        (node["type"].as_str().unwrap().to_string(), node["mode"].as_str().unwrap().to_string(), node["minor"].as_u64().unwrap())
+        (
+            node["type"].as_str().unwrap().to_string(),
+            node["mode"].as_str().unwrap().to_string(),
+            node["minor"].as_u64().unwrap(),
+        )
     };
     assert_eq!(facts(0), ("char".into(), "640".into(), 5));
     assert_eq!((&result[0]["ok"]["uid"], &result[0]["ok"]["gid"]), (&json!(10), &json!(11)));
@@ -185,8 +203,12 @@ fn bind_mount_of_a_file_and_a_socket() {
     let (file, socket) = (t.path("file"), t.path("socket"));
     config::add_mount(&mut t.config, "/new/file", "bind", &file, &["bind", "ro"]);
     config::add_mount(&mut t.config, "/run/socket", "bind", &socket, &["bind"]);
-    let result = t.actions(&["read /new/file", "write /new/file x", "connect /run/socket", "stat /run/socket"]);
-    assert_eq!((&result[0]["ok"], &result[1]["err"], &result[2]["ok"]), (&json!("text"), &json!("EROFS"), &json!(true)));
+    let result =
+        t.actions(&["read /new/file", "write /new/file x", "connect /run/socket", "stat /run/socket"]);
+    assert_eq!(
+        (&result[0]["ok"], &result[1]["err"], &result[2]["ok"]),
+        (&json!("text"), &json!("EROFS"), &json!(true))
+    );
     assert_eq!(result[3]["ok"]["type"], "socket");
     assert_eq!(fs::read_to_string(t.path("file")).unwrap(), "text");
     assert!(fs::symlink_metadata(t.rootfs().join("new/file")).unwrap().is_file());
@@ -224,7 +246,13 @@ fn bind_flags_are_real() {
     host_command("mknod", &["-m", "666", &format!("{source}/null"), "c", "1", "3"]).ok();
     config::add_mount(&mut t.config, "/strict", "bind", &source, &["bind", "noexec", "nodev", "ro"]);
     config::add_mount(&mut t.config, "/loose", "bind", &source, &["bind"]);
-    let words = ["exec /strict/tool", "read /strict/null", "touch /strict/new", "exec /loose/tool", "read /loose/null"];
+    let words = [
+        "exec /strict/tool",
+        "read /strict/null",
+        "touch /strict/new",
+        "exec /loose/tool",
+        "read /loose/null",
+    ];
     let result = t.actions(&words);
     assert_eq!(result[0]["err"], "EACCES");
     assert_eq!(result[1]["err"], "EACCES");
@@ -243,7 +271,8 @@ fn recursive_binds_bring_submounts() {
     config::add_mount(&mut t.config, "/flat", "bind", "/sys", &["bind", "ro"]);
     config::add_mount(&mut t.config, "/deep", "bind", "/sys", &["rbind", "ro"]);
     let report = t.report();
-    let points: Vec<&str> = report["mounts"].as_array().unwrap().iter().map(|m| m["point"].as_str().unwrap()).collect();
+    let points: Vec<&str> =
+        report["mounts"].as_array().unwrap().iter().map(|m| m["point"].as_str().unwrap()).collect();
     assert!(points.contains(&"/deep/fs/cgroup") && !points.contains(&"/flat/fs/cgroup"), "{points:?}");
     assert!(has_own(&mount_at(&report, "/deep"), "ro"));
     assert!(has_own(&mount_at(&report, "/deep/fs/cgroup"), "rw"), "`ro` is for the top only");
@@ -281,16 +310,26 @@ fn propagation_of_mounts() {
 
 #[test]
 fn propagation_of_the_root() {
-    for (value, expected) in [("shared", "shared:"), ("private", ""), ("rprivate", ""), ("unbindable", "unbindable")] {
+    for (value, expected) in
+        [("shared", "shared:"), ("private", ""), ("rprivate", ""), ("unbindable", "unbindable")]
+    {
         let mut t = Sandbox::new();
         t.config["linux"]["rootfsPropagation"] = json!(value);
-        let root = mount_at(&t.report(), "/");
+        let outcome = t.run();
+        if !is_oxrun() && outcome.code != 0 {
+            crate::harness::note_skip(&format!("runc 1.1 cannot make the root {value}"));
+            continue;
+        }
+        let root = mount_at(&outcome.ok().json(), "/");
         let propagation = root["propagation"].as_str().unwrap();
         if !is_oxrun() && value == "shared" && propagation.is_empty() {
             crate::harness::note_skip("runc 1.1 makes only the mounts outside the root shared");
             continue;
         }
-        assert!(propagation.starts_with(expected) && propagation.is_empty() == expected.is_empty(), "{value}: {root}");
+        assert!(
+            propagation.starts_with(expected) && propagation.is_empty() == expected.is_empty(),
+            "{value}: {root}"
+        );
     }
 }
 
@@ -391,7 +430,8 @@ fn masked_paths_are_empty_and_locked() {
     fs::create_dir(t.rootfs().join("hidden")).unwrap();
     fs::write(t.rootfs().join("hidden/file"), "secret").unwrap();
     fs::write(t.rootfs().join("secret"), "secret").unwrap();
-    t.config["linux"]["maskedPaths"] = json!(["/hidden", "/secret", "/proc/version", "/no/such/path", "/hidden"]);
+    t.config["linux"]["maskedPaths"] =
+        json!(["/hidden", "/secret", "/proc/version", "/no/such/path", "/hidden"]);
     let result = t.actions(&[
         "ls /hidden",
         "read /secret",

@@ -25,7 +25,9 @@ fn one(action: &str) -> Attempt {
     let words: Vec<&str> = action.split_whitespace().collect();
     let path = words.get(1).copied().unwrap_or("");
     match words[0] {
-        "touch" => fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).map(|_| json!(true)),
+        "touch" => {
+            fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).map(|_| json!(true))
+        }
         "read" => read(path),
         "write" => write(path, &words[2..].join(" ")),
         "mkdir" => fs::create_dir(path).map(|_| json!(true)),
@@ -41,16 +43,21 @@ fn one(action: &str) -> Attempt {
             let mode = u32::from_str_radix(words[2], 8).unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).map(|_| json!(true))
         }
-        "chown" => std::os::unix::fs::chown(path, words[2].parse().ok(), words[3].parse().ok()).map(|_| json!(true)),
+        "chown" => {
+            std::os::unix::fs::chown(path, words[2].parse().ok(), words[3].parse().ok()).map(|_| json!(true))
+        }
         "chdir" => std::env::set_current_dir(path).map(|_| json!(true)),
         "connect" => std::os::unix::net::UnixStream::connect(path).map(|_| json!(true)),
-        "exec" => std::process::Command::new(path).args(&words[2..]).output().map(|o| {
-            json!({"code": o.status.code(), "out": String::from_utf8_lossy(&o.stdout)})
-        }),
+        "exec" => std::process::Command::new(path)
+            .args(&words[2..])
+            .output()
+            .map(|o| json!({"code": o.status.code(), "out": String::from_utf8_lossy(&o.stdout)})),
         "mknod" => mknod(&words),
         "mount" => mount(&words),
         "umount" => umount(path),
-        "sethostname" => call(libc::SYS_sethostname, [cstring(path).as_ptr() as i64, path.len() as i64, 0, 0, 0, 0]),
+        "sethostname" => {
+            call(libc::SYS_sethostname, [cstring(path).as_ptr() as i64, path.len() as i64, 0, 0, 0, 0])
+        }
         "setuid" => call(libc::SYS_setresuid, [number(path); 6]),
         "ptmx" => pseudo_terminal(),
         "access" => access(path, words[2]),
@@ -61,6 +68,9 @@ fn one(action: &str) -> Attempt {
         "forks" => forks(number(path)),
         "raw-socket" => call(libc::SYS_socket, [2, 3, 1, 0, 0, 0]),
         "umask" => Ok(json!(umask())),
+        "scheduler" => scheduler(),
+        // IOPRIO_WHO_PROCESS, the caller.
+        "ioprio" => call(libc::SYS_ioprio_get, [1, 0, 0, 0, 0, 0]),
         "uptime" => Ok(json!([clock(libc::CLOCK_MONOTONIC), clock(libc::CLOCK_BOOTTIME)])),
         "report-fds" => Ok(crate::report::descriptors(path)),
         other => Ok(json!(format!("unknown action {other}"))),
@@ -75,9 +85,9 @@ fn number(text: &str) -> i64 {
 }
 
 fn read(path: &str) -> Attempt {
-    let mut bytes = vec![0; 65536];
-    let length = fs::File::open(path)?.read(&mut bytes)?;
-    Ok(json!(String::from_utf8_lossy(&bytes[..length])))
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(1 << 18).read_to_end(&mut bytes)?;
+    Ok(json!(String::from_utf8_lossy(&bytes)))
 }
 
 /// Writes without creating: what is to be written to is expected to be there.
@@ -88,7 +98,8 @@ fn write(path: &str, text: &str) -> Attempt {
 }
 
 fn list(path: &str) -> Attempt {
-    let mut names: Vec<String> = fs::read_dir(path)?.flatten().map(|e| e.file_name().to_string_lossy().into()).collect();
+    let mut names: Vec<String> =
+        fs::read_dir(path)?.flatten().map(|e| e.file_name().to_string_lossy().into()).collect();
     names.sort();
     Ok(json!(names))
 }
@@ -148,7 +159,8 @@ fn mount(words: &[&str]) -> Attempt {
     let (source, target, kind) = (cstring(words[1]), cstring(words[2]), cstring(words[3]));
     let flags = number(words[4]) as libc::c_ulong;
     // SAFETY: valid C strings; null data is allowed.
-    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, std::ptr::null()) } as i64)
+    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, std::ptr::null()) }
+        as i64)
 }
 
 fn umount(path: &str) -> Attempt {
@@ -164,7 +176,8 @@ fn pseudo_terminal() -> Attempt {
     // SAFETY: TIOCGPTN writes one unsigned int.
     check(unsafe { libc::ioctl(fd, libc::TIOCGPTN, &mut number as *mut u32) } as i64)?;
     let path = format!("/dev/pts/{number}");
-    fs::metadata(&path).map(|m| json!({"path": path, "gid": m.gid(), "mode": format!("{:o}", m.mode() & 0o777)}))
+    fs::metadata(&path)
+        .map(|m| json!({"path": path, "gid": m.gid(), "mode": format!("{:o}", m.mode() & 0o777)}))
 }
 
 fn access(path: &str, how: &str) -> Attempt {
@@ -236,6 +249,30 @@ fn forks(count: i64) -> Attempt {
         }
     }
     Ok(json!({"made": children.len(), "err": error}))
+}
+
+/// sched_getattr(2) of the caller.
+fn scheduler() -> Attempt {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    let mut now = Attributes::default();
+    let size = std::mem::size_of::<Attributes>();
+    // SAFETY: the kernel fills at most `size` bytes.
+    check(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &mut now, size, 0) })?;
+    let times = [now.runtime, now.deadline, now.period];
+    Ok(
+        json!({"policy": now.policy, "flags": now.flags, "nice": now.nice, "priority": now.priority, "times": times}),
+    )
 }
 
 fn umask() -> String {

@@ -108,7 +108,8 @@ fn limits() -> Value {
 /// Open descriptors and what they point to, without the one that lists them.
 pub fn descriptors(directory: &str) -> Value {
     let Ok(entries) = fs::read_dir(directory) else { return Value::Null };
-    let numbers: Vec<String> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    let numbers: Vec<String> =
+        entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     let mut object = Map::new();
     for number in numbers {
         // The descriptor of the listing itself is closed by now.

@@ -102,7 +102,8 @@ pub fn exec_with(verb: &str, words: &[&str]) {
                 std::env::set_var("LISTEN_PID", std::process::id().to_string());
             }
             "with-nofile" => {
-                let limit = libc::rlimit { rlim_cur: argument.parse().unwrap(), rlim_max: argument.parse().unwrap() };
+                let limit =
+                    libc::rlimit { rlim_cur: argument.parse().unwrap(), rlim_max: argument.parse().unwrap() };
                 assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
             }
             "with-oom" => std::fs::write("/proc/self/oom_score_adj", argument).unwrap(),

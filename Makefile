@@ -1,0 +1,54 @@
+# Building, testing and showing oxrun. Everything that makes containers needs root.
+# On a fresh Debian 12 with Rust, missing packages are installed by apt-get (as root).
+
+TARGET  ?= x86_64-unknown-linux-gnu
+PREFIX  ?= /usr/local
+BINARY  := target/$(TARGET)/release/oxrun
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+# A linker and the static C library to build; busybox is the root filesystem of demo and tests.
+BUILD_PACKAGES := gcc libc6-dev
+TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
+
+.PHONY: all build demo test soak lint conformance install clean help
+
+all: build
+
+help:
+	@echo 'make build        the release binary: $(BINARY)'
+	@echo 'make demo         build it and run a container that shows itself (root)'
+	@echo 'make test         build and run all tests (root)'
+	@echo 'make soak         1,000 containers in a row and 200 by eight, the host compared (root)'
+	@echo 'make lint         formatting and clippy, warnings denied'
+	@echo 'make conformance SUITE=DIR   a built validation suite against the binary (root)'
+	@echo 'make install      to $$(DESTDIR)$$(PREFIX)/sbin'
+
+build:
+	@tools/packages $(BUILD_PACKAGES)
+	OXRUN_COMMIT=$(COMMIT) cargo build --release --target $(TARGET)
+
+demo: build
+	@tools/packages busybox-static
+	@tools/demo $(BINARY)
+
+test:
+	@tools/packages $(TEST_PACKAGES)
+	cargo test --no-fail-fast --target $(TARGET)
+
+soak: build
+	@tools/packages $(TEST_PACKAGES)
+	RUNTIME=$(CURDIR)/$(BINARY) cargo test --target $(TARGET) --examples --test container -- --ignored soak::
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets --target $(TARGET) -- -D warnings
+
+conformance: build
+	@test -n "$(SUITE)" || { echo 'make conformance SUITE=DIR: the directory of a built suite is missing' >&2; exit 1; }
+	tools/conformance "$(SUITE)" $(CURDIR)/$(BINARY)
+
+install: build
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/sbin/oxrun
+
+clean:
+	cargo clean
+	rm -rf demo

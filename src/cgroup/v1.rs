@@ -1,0 +1,299 @@
+//! The container's cgroups on a host with cgroup v1 (also hybrid, where cgroup2 is mounted beside
+//! it without controllers): one node per hierarchy. `Manager` hands every operation on to here.
+
+use super::devices_v1::Policy;
+use super::layout::{Layout, normalise};
+use super::limits_v1;
+use super::node::{Node, Place, field};
+use super::setting::{self, Old, Setting};
+use super::{HierarchyView, Join, check_usage, found, signal_all};
+use crate::bundle::json::Problems;
+use crate::bundle::plan::{CgroupPlan, DeviceRule};
+use crate::bundle::spec::Resources;
+use crate::error;
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::io::Errno;
+use std::time::{Duration, Instant};
+
+/// How long freezing may take.
+const FREEZE_TIME: Duration = Duration::from_secs(2);
+
+/// The container's cgroups: one node per v1 hierarchy and the cgroup2 one of a hybrid host.
+#[derive(Debug)]
+pub struct Cgroup {
+    /// v1 hierarchies.
+    pub nodes: Vec<Node>,
+    /// cgroup2 without controllers.
+    pub unified: Option<Node>,
+}
+
+impl Cgroup {
+    /// Decides the paths: absolute below the hierarchy, else below the runtime's own cgroup.
+    pub fn new(layout: &Layout, plan: &CgroupPlan, id: &str) -> Result<Cgroup> {
+        let path = |own: &str| -> Result<String> {
+            let given = normalise(if plan.path.is_empty() { id } else { &plan.path })?;
+            let path = if plan.path.starts_with('/') { given } else { normalise(&format!("{own}/{given}"))? };
+            if path.is_empty() {
+                bail!(
+                    "cgroup path `{}` is the root cgroup: name one below it (linux.cgroupsPath)",
+                    plan.path
+                );
+            }
+            Ok(path)
+        };
+        let mut nodes = Vec::new();
+        for h in &layout.legacy {
+            let (controllers, mountpoint) = (h.controllers.clone(), h.mountpoint.clone());
+            nodes.push(Node::new(Place { controllers, mountpoint, path: path(&h.own)?, made: 0 }));
+        }
+        let unified = match &layout.unified {
+            Some((mountpoint, own)) => {
+                let mountpoint = mountpoint.clone();
+                Some(Node::new(Place { controllers: Vec::new(), mountpoint, path: path(own)?, made: 0 }))
+            }
+            None => None,
+        };
+        Ok(Cgroup { nodes, unified })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().chain(&self.unified)
+    }
+
+    /// The node of a controller.
+    pub fn node(&self, controller: &str) -> Result<&Node> {
+        self.nodes.iter().find(|n| n.place.controllers.iter().any(|c| c == controller)).ok_or_else(|| {
+            anyhow!(
+                "cgroup controller `{controller}` is not there: this host has no such v1 hierarchy mounted"
+            )
+        })
+    }
+
+    fn node_of(&self, setting: &Setting) -> Result<&Node> {
+        self.node(setting.controller()).with_context(|| setting.json.clone())
+    }
+
+    /// Makes what is missing in every hierarchy; on failure what was made is gone again.
+    pub fn create(&mut self) -> Result<()> {
+        let result = self.make_all();
+        if result.is_err() {
+            let now = Instant::now();
+            for node in self.nodes.iter_mut().chain(&mut self.unified).filter(|n| n.place.made > 0) {
+                let _ = node.remove(now);
+            }
+        }
+        result
+    }
+
+    fn make_all(&mut self) -> Result<()> {
+        for node in self.nodes.iter_mut().chain(&mut self.unified) {
+            node.make()?;
+            if node.place.made == 0 {
+                super::refuse_populated(node)?;
+            }
+        }
+        if let Ok(node) = self.node("cpuset") {
+            inherit_cpuset(node)?;
+        }
+        if self.is_frozen()? {
+            bail!("container's cgroup unexpectedly frozen: thaw it or choose another linux.cgroupsPath");
+        }
+        Ok(())
+    }
+
+    /// Applies limits and, where there are any, device rules.
+    pub fn apply(&self, resources: &Resources, devices: &[DeviceRule]) -> Result<()> {
+        let mut problems = Problems::default();
+        let settings = limits_v1::settings(resources, &mut problems);
+        found(&problems)?;
+        if let Ok(memory) = self.node("memory") {
+            let usage = |file: &str| memory.read_if_any(file)?.trim().parse().ok();
+            check_usage(resources, usage("memory.usage_in_bytes"), usage("memory.memsw.usage_in_bytes"))?;
+        }
+        setting::write_all(&settings, |s| self.node_of(s))?;
+        if devices.is_empty() { Ok(()) } else { self.set_devices(devices) }
+    }
+
+    /// What `apply` with these resources would change, as it is now.
+    pub fn snapshot(&self, resources: &Resources) -> Vec<Old> {
+        let settings = limits_v1::settings(resources, &mut Problems::default());
+        setting::snapshot(&settings, |s| self.node_of(s))
+    }
+
+    /// Brings old values back.
+    pub fn restore(&self, olds: &[Old]) -> Result<()> {
+        setting::write_all(&setting::restoring(olds), |s| self.node_of(s))
+    }
+
+    fn set_devices(&self, rules: &[DeviceRule]) -> Result<()> {
+        let target = Policy::fold(rules).map_err(|e| anyhow!("linux.resources.devices: {e}"))?;
+        let node = self.node("devices").context("linux.resources.devices")?;
+        let now = Policy::parse(&node.read("devices.list")?);
+        let write = |from: &Policy, to: &Policy| -> Result<()> {
+            for (file, line) in from.writes_to(to) {
+                node.write(file, &line).context("linux.resources.devices")?;
+            }
+            Ok(())
+        };
+        write(&now, &target).inspect_err(|_| {
+            let _ = node.read("devices.list").map(|list| write(&Policy::parse(&list), &now));
+        })
+    }
+
+    /// The `tasks` files for init to write `0` to, and the cgroup2 directory to be cloned into.
+    pub fn join(&self) -> Result<Join> {
+        let into = match &self.unified {
+            Some(node) => {
+                Some(node.directory()?.try_clone_to_owned().context("duplicate a cgroup descriptor")?)
+            }
+            None => None,
+        };
+        let tasks = self.nodes.iter().map(|n| n.open_for_write("tasks")).collect::<Result<_>>()?;
+        Ok(Join { into, tasks })
+    }
+
+    /// Moves a process into every hierarchy.
+    pub fn add_process(&self, pid: i32) -> Result<()> {
+        self.all().try_for_each(|node| node.write("cgroup.procs", &pid.to_string()))
+    }
+
+    /// All processes, of the hierarchy that shows them best.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let best = ["freezer", "devices", "memory"].iter().find_map(|c| self.node(c).ok());
+        match best.or_else(|| self.all().next()) {
+            Some(node) => node.processes(),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Signals all processes; SIGKILL also reaches those that fork meanwhile or are frozen.
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        if signal != libc::SIGKILL {
+            return signal_all(|| self.processes(), signal);
+        }
+        let frozen = self.freeze().is_ok();
+        let result = signal_all(|| self.processes(), signal);
+        if frozen || self.is_frozen().unwrap_or(false) {
+            self.thaw_subtree()?;
+        }
+        result
+    }
+
+    /// Freezes. The kernel can get stuck in FREEZING when a process enters meanwhile, so it is
+    /// told again, and thawed when it takes too long.
+    pub fn freeze(&self) -> Result<()> {
+        let node = self.node("freezer")?;
+        let deadline = Instant::now() + FREEZE_TIME;
+        for round in 1u32.. {
+            node.write("freezer.state", "FROZEN")?;
+            if node.read("freezer.state")?.trim() == "FROZEN" {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+            if round.is_multiple_of(25) {
+                node.write("freezer.state", "THAWED")?;
+            }
+            std::thread::sleep(Duration::from_micros(if round < 10 { 50 } else { 1000 }));
+        }
+        node.write("freezer.state", "THAWED")?;
+        bail!("freeze `{}`: a process does not stop within 2 s; it runs on", node.place.directory().display())
+    }
+
+    /// Thaws.
+    pub fn thaw(&self) -> Result<()> {
+        self.node("freezer")?.write("freezer.state", "THAWED")
+    }
+
+    fn thaw_subtree(&self) -> Result<()> {
+        self.node("freezer")?.walk(|directory| {
+            match super::node::write_at(directory, "freezer.state", "THAWED") {
+                Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+                other => other,
+            }
+        })
+    }
+
+    /// Whether it is frozen, by itself or by a parent.
+    pub fn is_frozen(&self) -> Result<bool> {
+        let state = self.node("freezer").ok().and_then(|n| n.read_if_any("freezer.state"));
+        Ok(state.is_some_and(|s| s.trim() != "THAWED"))
+    }
+
+    /// Removes all of them; false when others' processes are in one.
+    pub fn remove(&mut self, deadline: Instant) -> Result<bool> {
+        let mut gone = true;
+        let mut first = None;
+        for node in self.nodes.iter_mut().chain(&mut self.unified) {
+            match node.remove(deadline) {
+                Ok(removed) => gone &= removed,
+                Err(error) => drop(first.get_or_insert(error)),
+            }
+        }
+        first.map_or(Ok(gone), Err)
+    }
+
+    /// Whether any of them is there.
+    pub fn exists(&self) -> bool {
+        self.all().any(Node::exists)
+    }
+
+    /// Processes killed for lack of memory.
+    pub fn oom_kill_count(&self) -> Option<u64> {
+        field(&self.node("memory").ok()?.read_if_any("memory.oom_control")?, "oom_kill")?.parse().ok()
+    }
+
+    /// What the hierarchies look like inside the container.
+    pub fn view(&self) -> Vec<HierarchyView> {
+        self.all().map(hierarchy_view).collect()
+    }
+}
+
+fn hierarchy_view(node: &Node) -> HierarchyView {
+    let place = &node.place;
+    let name = place.mountpoint.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let controllers = place.controllers.join(",");
+    let named = controllers.starts_with("name=");
+    let symlinks = match place.controllers.as_slice() {
+        [_, _, ..] => {
+            place.controllers.iter().filter(|c| **c != name).map(|c| (c.clone(), name.clone())).collect()
+        }
+        _ => Vec::new(),
+    };
+    HierarchyView {
+        mount_data: if named { format!("none,{controllers}") } else { controllers },
+        mountpoint: place.mountpoint.clone(),
+        container_path: place.directory(),
+        symlinks,
+        name,
+    }
+}
+
+/// A new cpuset has neither CPUs nor memory nodes and takes no process: it gets its parent's, and
+/// the parent its own parent's where that is new too.
+fn inherit_cpuset(node: &Node) -> Result<()> {
+    let root = node.root()?;
+    fill_cpuset(&root, &node.place.path).map_err(|e| {
+        anyhow!("give cpuset `{}` its parent's CPUs: {}", node.place.directory().display(), error::text(e))
+    })
+}
+
+fn fill_cpuset(root: &std::os::fd::OwnedFd, path: &str) -> Result<(), Errno> {
+    use super::node::{open_below, read_at, write_at};
+    use std::os::fd::AsFd;
+    let own = open_below(root.as_fd(), path)?;
+    let (cpus, mems) = (read_at(own.as_fd(), "cpuset.cpus")?, read_at(own.as_fd(), "cpuset.mems")?);
+    if path.is_empty() || (!cpus.trim().is_empty() && !mems.trim().is_empty()) {
+        return Ok(());
+    }
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    fill_cpuset(root, parent)?;
+    let parent = open_below(root.as_fd(), parent)?;
+    for (file, now) in [("cpuset.cpus", cpus), ("cpuset.mems", mems)] {
+        if now.trim().is_empty() {
+            write_at(own.as_fd(), file, read_at(parent.as_fd(), file)?.trim())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! `ps`: the processes of a container by its cgroup, as numbers or as the lines of the host's ps(1).
+
+use super::delete::cgroup_of;
+use super::statedir::StateDir;
+use crate::cgroup::Location;
+use crate::error::Doing;
+use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
+use std::process::Command;
+
+/// The process ids, ascending, in the runtime's pid namespace.
+pub fn pids(states: &StateDir, id: &str) -> Result<Vec<i32>> {
+    let entry = states.open_entry(id)?;
+    let state = entry.state()?;
+    let cgroup = cgroup_of(&state)?;
+    if cgroup.location() != Location::None {
+        return cgroup.processes();
+    }
+    // Without a cgroup of its own only the first process is known.
+    let alive = entry.status(&state)?.1.is_some();
+    Ok(state.init.iter().filter(|_| alive).map(|init| init.pid).collect())
+}
+
+/// The header of ps(1) and the lines of the given processes. `arguments` are for ps(1); none is -ef.
+pub fn table(pids: &[i32], arguments: &[OsString]) -> Result<String> {
+    let default = [OsString::from("-ef")];
+    let arguments = if arguments.is_empty() { &default } else { arguments };
+    let output = Command::new("ps").args(arguments).output().doing(|| "run ps(1) of the host")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() && text.is_empty() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        bail!("run ps(1) of the host: {}", errors.lines().next().unwrap_or("it failed"));
+    }
+    filter(&text, pids)
+}
+
+fn filter(text: &str, pids: &[i32]) -> Result<String> {
+    let (header, lines) = text.split_once('\n').context("ps(1) printed nothing")?;
+    let column = header.split_whitespace().position(|title| title == "PID");
+    let column = column.context("the output of ps(1) has no column PID: add pid to its format")?;
+    let wanted = |line: &&str| {
+        let pid = line.split_whitespace().nth(column).and_then(|pid| pid.parse().ok());
+        pid.is_some_and(|pid| pids.contains(&pid))
+    };
+    let lines = lines.lines().filter(wanted);
+    Ok([header].into_iter().chain(lines).flat_map(|line| [line, "\n"]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter;
+
+    #[test]
+    fn lines_are_chosen_by_the_column_of_that_title() {
+        let text = "UID  PID PPID CMD\nroot 10 12 a 11\nroot 11 10 b\nroot 12 1 c\n";
+        assert_eq!(filter(text, &[11, 99]).unwrap(), "UID  PID PPID CMD\nroot 11 10 b\n");
+        assert_eq!(filter(text, &[]).unwrap(), "UID  PID PPID CMD\n");
+        assert!(filter("UID CMD\nx y\n", &[1]).unwrap_err().to_string().contains("no column PID"));
+    }
+}

@@ -1,0 +1,138 @@
+//! What is known about a container: the contents of `state.json`, the status callers see, and what
+//! may be an id. Written by `create`, read by every other command through `statedir`.
+
+use super::error::Error;
+use super::identity::Identity;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Longest id in bytes: what a file name may have (NAME_MAX).
+const LONGEST_ID: usize = 255;
+
+/// What is known about a container: `state.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// Version of this format.
+    pub version: u32,
+    /// `ociVersion` for the state as shown to callers.
+    pub oci_version: String,
+    /// The id.
+    pub id: String,
+    /// How far `create` has come.
+    pub phase: Phase,
+    /// The process that runs `create`.
+    pub creator: Identity,
+    /// The container's first process, as soon as there is one.
+    pub init: Option<Identity>,
+    /// The bundle directory, absolute.
+    pub bundle: PathBuf,
+    /// The root filesystem, absolute.
+    pub rootfs: PathBuf,
+    /// When it was created, RFC 3339 in UTC.
+    pub created: String,
+    /// The uid that created it.
+    pub owner: u32,
+    /// Where its cgroup is, in the form of the cgroup manager; null is none.
+    pub cgroup: serde_json::Value,
+    /// Its resctrl group; states of older versions have none.
+    #[serde(default)]
+    pub rdt: Option<super::rdt::Place>,
+    /// Whether it has a pid namespace of its own, so that init's end is the end of all.
+    pub own_pid_namespace: bool,
+    /// Whether its mounts are in a namespace of their own, and not the host's.
+    pub own_mount_namespace: bool,
+    /// Whether its processes have a session keyring of their own.
+    #[serde(default)]
+    pub new_keyring: bool,
+    /// Whether its process has a terminal.
+    pub terminal: bool,
+    /// Whether there are poststart hooks in its config.json.
+    pub poststart: bool,
+    /// Whether there are poststop hooks in its config.json.
+    pub poststop: bool,
+    /// `annotations` of config.json.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl State {
+    /// The version this program writes; higher ones are refused.
+    pub const VERSION: u32 = 1;
+}
+
+/// How far `create` has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// `create` is at work, or was killed at it.
+    Creating,
+    /// `create` has succeeded.
+    Created,
+}
+
+/// The status of a container as callers see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Being created.
+    Creating,
+    /// Waits for `start`.
+    Created,
+    /// Its process runs.
+    Running,
+    /// Its cgroup is frozen; only the caller can know.
+    Paused,
+    /// Its process has ended.
+    Stopped,
+}
+
+impl Status {
+    /// The word in the state (runtime.md).
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+/// Refuses ids that are not file names or could be mistaken for ours (R14).
+pub fn check_id(id: &str) -> Result<()> {
+    let usage = |problem: String| {
+        Err(Error::Usage(format!(
+            "invalid container ID `{}`: {problem}; use letters, digits, `_`, `+`, `-` and `.`, not starting with `.`",
+            id.escape_debug()
+        ))
+        .into())
+    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+    match id.chars().find(|c| !allowed(*c)) {
+        Some(other) => usage(format!("invalid character {other:?} in a container ID")),
+        None if id.is_empty() => usage("it is empty".into()),
+        None if id.starts_with('.') => usage("invalid character '.' at the start of a container ID".into()),
+        None if id.len() > LONGEST_ID => usage(format!("longer than {LONGEST_ID} bytes")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_are_no_names_are_refused() {
+        let long = "x".repeat(LONGEST_ID + 1);
+        for bad in ["", ".", "..", ".foo", "this/is/invalid", "foo bar", "ü", "a\0b", "a\nb", &long] {
+            let error = check_id(bad).unwrap_err();
+            assert!(matches!(error.downcast_ref(), Some(Error::Usage(_))), "{bad}");
+            assert!(error.to_string().starts_with("invalid container ID"));
+        }
+        for good in ["a", "0", "-x", "+x", "_.-+", "a..b", &long[1..]] {
+            check_id(good).unwrap();
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The process itself: the steps from a finished surrounding to execve, the same for a container's
+//! first process and for one that `exec` adds. Called by `init` and `init::exec`; the order of the
+//! steps is that of security R25.
+
+use super::sync::{Channel, Message};
+use super::{identity, program};
+use crate::bundle::plan::{Capabilities, Plan, Process};
+use crate::container::terminal;
+use crate::error::Doing;
+use crate::procfs::Procfs;
+use crate::rootfs::device;
+use crate::rootfs::path::{Links, Missing, Root};
+use crate::sys::{process as sys, signal};
+use anyhow::{Context, Result, bail};
+use rustix::fs::{Mode, OFlags};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What the steps work with.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// The container: its filter, personality and memory policy are those of every process.
+    pub plan: &'a Plan,
+    /// What this process is to be.
+    pub process: &'a Process,
+    /// The conversation with the host side.
+    pub channel: &'a Channel,
+    /// The host's procfs.
+    pub procfs: &'a Procfs,
+    /// The container's root, which is this process's root too.
+    pub root: &'a Root,
+    /// Make a working directory that is missing.
+    pub make_cwd: bool,
+    /// Whether the user namespace allows setgroups: not one that an ordinary user made.
+    pub may_set_groups: bool,
+    /// The highest capability of the kernel.
+    pub last_capability: u32,
+}
+
+/// What is ready for the exec.
+#[derive(Debug)]
+pub struct Ready {
+    program: CString,
+    /// The final environment, which hooks inherit.
+    pub env: Vec<CString>,
+    /// The filter is loaded already, because its listener had to be sent.
+    filtered: bool,
+    capabilities: Capabilities,
+    /// The permitted set that the final one is taken from.
+    permitted: u64,
+}
+
+impl Ready {
+    /// The last steps: filter, capabilities, hooks under both, and the program. After the filter only
+    /// capset(2), execve(2) and, with ambient capabilities, prctl(2) are called.
+    pub fn execute(
+        &self,
+        plan: &Plan,
+        process: &Process,
+        preserve_fds: u32,
+        hooks: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        sys::cloexec_from(preserve_fds.saturating_add(3)).doing(|| "mark descriptors to be closed")?;
+        signal::reset_for_exec().doing(|| "reset signals")?;
+        if !self.filtered {
+            identity::descriptor_limit(process)?;
+        }
+        if let Some(filter) = plan.seccomp.as_ref().filter(|_| !self.filtered) {
+            sys::seccomp(&filter.program, filter.flags)
+                .doing(|| "load the seccomp filter (linux.seccomp)")?;
+            if !process.no_new_privileges {
+                identity::capabilities(&self.capabilities, self.permitted)?;
+            }
+        }
+        hooks()?;
+        let error = sys::execve(&self.program, &process.args, &self.env);
+        Err(error).doing(|| format!("exec `{}`", self.program.to_string_lossy()))
+    }
+}
+
+/// A new terminal from the container's own devpts: its master end sent to the host side, itself made
+/// standard input, output and error and the controlling terminal. `place` gets the slave first.
+pub fn take_terminal(
+    root: &Root,
+    channel: &Channel,
+    process: &Process,
+    place: impl FnOnce(&OwnedFd) -> Result<()>,
+) -> Result<()> {
+    if !process.terminal {
+        return Ok(());
+    }
+    let pty = terminal::open_pty(device::open_ptmx(root)?, process.console_size)?;
+    place(&pty.slave)?;
+    channel.send_with(&Message::Console, Some(pty.master.as_fd()))?;
+    drop(pty.master);
+    let owner = rustix::process::Uid::from_raw(process.uid);
+    rustix::fs::fchown(&pty.slave, Some(owner), None).doing(|| "give the terminal to process.user.uid")?;
+    crate::sys::pty::attach(pty.slave).doing(|| "take the terminal")
+}
+
+impl Setting<'_> {
+    /// Everything about the process that can fail, so that `create` fails and not `start`.
+    pub fn become_process(&self) -> Result<Ready> {
+        let process = self.process;
+        identity::scheduling(self.plan, process)?;
+        identity::oom_score(self.procfs, process)?;
+        let env = with_home(self.root, process)?;
+        self.find_cwd()?;
+        let entered = identity::enter_cwd(&process.cwd);
+        identity::labels(self.procfs, process)?;
+        identity::limits(process)?;
+        let capabilities = process.capabilities.unwrap_or_default();
+        identity::bounding(&capabilities, self.last_capability)?;
+        identity::no_new_privileges(process)?;
+        identity::own_stdio(process)?;
+        identity::user(process, self.may_set_groups)?;
+        // The change of user set this by sysctl (security R9).
+        sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
+        // A directory that only the user may enter, or only the runtime: one of both must do.
+        if entered.is_err() {
+            identity::hold_until_filter(&capabilities)?;
+            identity::enter_cwd(&process.cwd)?;
+        }
+        if let Some(umask) = process.umask {
+            rustix::process::umask(Mode::from_raw_mode(umask));
+        }
+        let filtered = self.load_notifying_filter(&capabilities)?;
+        let late_filter = self.plan.seccomp.is_some() && !filtered && !process.no_new_privileges;
+        let permitted = identity::permitted_now()?;
+        if late_filter {
+            identity::hold_until_filter(&capabilities)?;
+        } else {
+            identity::capabilities(&capabilities, permitted)?;
+        }
+        let name = process.args.first().context("process.args is empty")?;
+        let program = program::find(name, &env)?;
+        Ok(Ready { program, env, filtered, capabilities, permitted })
+    }
+
+    /// Refuses a working directory behind a magic link, which chdir would follow out of the container
+    /// (CVE-2024-21626); makes one that is missing where that is wanted.
+    fn find_cwd(&self) -> Result<()> {
+        let cwd = self.process.cwd.to_string_lossy();
+        let found = match self.make_cwd {
+            true => self.root.find_or_create(&cwd, Missing::Directory, Links::Follow).map(drop),
+            false => self.root.open(&cwd, OFlags::PATH, Links::Follow).map(drop),
+        };
+        match found {
+            Err(rustix::io::Errno::LOOP) => {
+                bail!("process.cwd `{cwd}` leads through a magic link or too many links: use a plain path")
+            }
+            // What cannot be made or searched now is told by chdir.
+            _ => Ok(()),
+        }
+    }
+
+    /// A filter with a listener is loaded before `create` returns, so that a missing agent fails it.
+    fn load_notifying_filter(&self, capabilities: &Capabilities) -> Result<bool> {
+        let Some(filter) = self.plan.seccomp.as_ref().filter(|f| f.listener.is_some()) else {
+            return Ok(false);
+        };
+        identity::hold_until_filter(capabilities)?;
+        // The filter may forbid it, or ask about it.
+        identity::descriptor_limit(self.process)?;
+        let flags = filter.flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        let listener =
+            sys::seccomp(&filter.program, flags).doing(|| "load the seccomp filter (linux.seccomp)")?;
+        let listener = listener.context("the kernel gave no seccomp listener")?;
+        self.channel.send_with(&Message::SeccompListener, Some(listener.as_fd()))?;
+        self.channel.expect(&Message::ListenerSent)?;
+        Ok(true)
+    }
+}
+
+/// The environment with HOME, which the container's passwd file gives when the caller does not.
+fn with_home(root: &Root, process: &Process) -> Result<Vec<CString>> {
+    let mut env = process.env.clone();
+    let given = env.iter().any(|e| e.to_bytes().strip_prefix(b"HOME=").is_some_and(|home| !home.is_empty()));
+    if !given {
+        env.retain(|e| !e.to_bytes().starts_with(b"HOME="));
+        env.push(CString::new(format!("HOME={}", identity::home(&passwd(root), process.uid)))?);
+    }
+    Ok(env)
+}
+
+/// The container's /etc/passwd, at most 1 MiB of it; empty when it cannot be read.
+fn passwd(root: &Root) -> String {
+    let Ok(file) = root.open("/etc/passwd", OFlags::RDONLY | OFlags::NONBLOCK, Links::Follow) else {
+        return String::new();
+    };
+    let mut content = Vec::new();
+    let mut reader = std::io::Read::take(std::fs::File::from(file), 1 << 20);
+    match std::io::Read::read_to_end(&mut reader, &mut content) {
+        Ok(_) => String::from_utf8_lossy(&content).into_owned(),
+        Err(_) => String::new(),
+    }
+}
