@@ -246,6 +246,17 @@ pub fn seccomp(program: &[crate::seccomp::Instruction], flags: u64) -> io::Resul
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
 }
 
+/// Whether the kernel knows a flag of SECCOMP_SET_MODE_FILTER: it looks at the flags first, and then
+/// finds no program (EFAULT).
+pub fn seccomp_has_flag(flag: u64) -> bool {
+    // WAIT_KILLABLE_RECV is only taken together with a listener.
+    let flags = flag | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let none = std::ptr::null::<u8>();
+    // SAFETY: without a program the kernel loads nothing.
+    unsafe { libc::syscall(libc::SYS_seccomp, 1, flags, none) };
+    io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 /// SIOCSIFFLAGS: brings the loopback interface of the current network namespace up.
 pub fn loopback_up(socket: impl AsFd) -> io::Result<()> {
     // SAFETY: ifreq is plain data for which all zeroes is a valid value.

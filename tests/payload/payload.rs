@@ -5,6 +5,7 @@
 #![allow(missing_docs)]
 
 mod actions;
+mod agent;
 mod report;
 mod wrap;
 
@@ -19,9 +20,11 @@ fn main() {
         Some("exit") => std::process::exit(words[2].parse().unwrap()),
         Some("raise") => raise(words[2].parse().unwrap()),
         Some("sleep") => std::thread::sleep(std::time::Duration::from_secs(words[2].parse().unwrap())),
+        Some("agent") => agent::serve(words[2], words.get(3).copied().unwrap_or("0")),
         Some("trap") => wrap::trap(&words[2..]),
         Some("orphans") => wrap::orphans(words[2].parse().unwrap()),
         Some("stdio") => wrap::echo_stdin(),
+        Some("notify") => wrap::notify(words[2], words[3]),
         Some("size") => wrap::print_sizes(),
         Some(verb) if verb.starts_with("with-") => wrap::exec_with(verb, &words[2..]),
         other => {
