@@ -18,7 +18,7 @@ build() {
 working() { C=$(bu from --network none localhost/box); }
 tty_bu() {
     export -f bu e as_user
-    export ROOTLESS WORK RUNTIME LIMIT TEST_USER USER_ID=${USER_ID:-} FOREGROUND=--foreground
+    export ROOTLESS WORK RUNTIME LIMIT TEST_USER USER_ID=${USER_ID:-} FOREGROUND=yes
     with_tty bash -c 'bu "$@"' - "$@"
 }
 

@@ -97,8 +97,8 @@ t_exec_options() {
     b box sleep 1000
     eq "$(d exec -u 1000:1000 -w /tmp -e K=v "$SCENARIO" sh -c 'id -u; pwd; echo $K; echo $HOME' | xargs)" \
         "1000 /tmp v /home/app"
-    d exec -d "$SCENARIO" sh -c 'echo done > /tmp/side'
-    until_eq done d exec "$SCENARIO" cat /tmp/side
+    d exec -d "$SCENARIO" sh -c 'echo side > /tmp/side'
+    until_eq side d exec "$SCENARIO" cat /tmp/side
 }
 t_exec_missing_program() {
     b box sleep 1000

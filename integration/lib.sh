@@ -84,7 +84,7 @@ stop_daemons() {
 own_processes() {
     local p
     for p in /proc/[0-9]*; do
-        case ${p#/proc/} in $$ | "$BASHPID") continue ;; esac
+        case ${p#/proc/} in "$$" | "$BASHPID") continue ;; esac
         tr '\0' ' ' 2>/dev/null < "$p/cmdline" | grep -qF "$WORK/" && echo "${p#/proc/}"
     done
     return 0

@@ -16,10 +16,10 @@ as_user() {
 # e COMMAND…: an engine's command, as root or as the user.
 e() {
     if [ -n "$ROOTLESS" ]; then
-        (cd "$WORK/home" && as_user timeout ${FOREGROUND:-} -k 5 "$LIMIT" "$@")
+        (cd "$WORK/home" && as_user timeout ${FOREGROUND:+--foreground} -k 5 "$LIMIT" "$@")
     else
         TMPDIR="$WORK/tmp" CONTAINERS_CONF="$WORK/containers.conf" CONTAINERS_STORAGE_CONF="$WORK/storage.conf" \
-            timeout ${FOREGROUND:-} -k 5 "$LIMIT" "$@"
+            timeout ${FOREGROUND:+--foreground} -k 5 "$LIMIT" "$@"
     fi
 }
 

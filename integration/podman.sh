@@ -14,7 +14,7 @@ state_of() { inspect '{{.State.Status}}'; }
 # tty_p …: podman on a terminal.
 tty_p() {
     export -f p e as_user
-    export ROOTLESS WORK RUNTIME LIMIT TEST_USER USER_ID=${USER_ID:-} FOREGROUND=--foreground
+    export ROOTLESS WORK RUNTIME LIMIT TEST_USER USER_ID=${USER_ID:-} FOREGROUND=yes
     with_tty bash -c 'p "$@"' - "$@"
 }
 
@@ -106,8 +106,8 @@ t_exec() {
 t_exec_options() {
     b box sleep 1000
     eq "$(p exec -u 1000:1000 -w /tmp -e K=v "$SCENARIO" sh -c 'id -u; pwd; echo $K' | xargs)" "1000 /tmp v"
-    p exec -d "$SCENARIO" sh -c 'echo done > /tmp/side'
-    until_eq done p exec "$SCENARIO" cat /tmp/side
+    p exec -d "$SCENARIO" sh -c 'echo side > /tmp/side'
+    until_eq side p exec "$SCENARIO" cat /tmp/side
 }
 t_exec_missing_program() {
     b box sleep 1000
