@@ -38,35 +38,47 @@ const PROTECTED: Change = Change {
     recursive: false,
 };
 
+/// What masks are made of. Linux before 6.15 clones no mount that is not attached, so the first mask
+/// of each kind is the mount itself and the others are clones of that.
+struct Covers<'a> {
+    null: Option<&'a OwnedFd>,
+    null_is_attached: bool,
+    empty: Option<OwnedFd>,
+}
+
 /// Hides `paths`; those that are missing need no hiding.
 pub fn mask(root: &Root, paths: &[String], null: Option<&OwnedFd>, features: MountFeatures) -> Result<()> {
-    let mut empty: Option<OwnedFd> = None;
+    let mut covers = Covers { null, null_is_attached: false, empty: None };
     for (index, path) in paths.iter().enumerate() {
-        let masked = mask_one(root, path, null, &mut empty, features);
+        let masked = mask_one(root, path, &mut covers, features);
         masked.with_context(|| format!("mask `{path}` (linux.maskedPaths[{index}])"))?;
     }
     Ok(())
 }
 
-fn mask_one(
-    root: &Root,
-    path: &str,
-    null: Option<&OwnedFd>,
-    empty: &mut Option<OwnedFd>,
-    features: MountFeatures,
-) -> Result<()> {
+fn mask_one(root: &Root, path: &str, covers: &mut Covers, features: MountFeatures) -> Result<()> {
     let Some(target) = existing(root, path)? else { return Ok(()) };
-    let cover = if is_directory(&target).doing(|| "look at the path")? {
-        match empty {
-            Some(tmpfs) => clone_fd(tmpfs, false).doing(|| "clone the empty directory")?,
-            None => return cover_first(empty, &target),
-        }
-    } else {
-        let null = null.context("no null device was opened")?;
-        clone_fd(null, false).doing(|| "clone the null device")?
-    };
-    move_onto(&cover, &target).doing(|| "cover it")?;
-    if features.mount_setattr { Ok(()) } else { protect_attached(&cover) }
+    if is_directory(&target).doing(|| "look at the path")? {
+        return match &covers.empty {
+            Some(tmpfs) => {
+                let clone = clone_fd(tmpfs, false).doing(|| "clone the empty directory")?;
+                cover(&clone, &target, features)
+            }
+            None => cover_first(&mut covers.empty, &target),
+        };
+    }
+    let null = covers.null.context("no null device was opened")?;
+    if covers.null_is_attached {
+        let clone = clone_fd(null, false).doing(|| "clone the null device")?;
+        return cover(&clone, &target, features);
+    }
+    covers.null_is_attached = true;
+    cover(null, &target, features)
+}
+
+fn cover(mask: &OwnedFd, target: &OwnedFd, features: MountFeatures) -> Result<()> {
+    move_onto(mask, target).doing(|| "cover it")?;
+    if features.mount_setattr { Ok(()) } else { protect_attached(mask) }
 }
 
 /// Linux 5.10 and 5.11 can set a mount's flags only once it is attached, and by a path: that of the
