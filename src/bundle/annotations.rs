@@ -6,15 +6,15 @@ use super::plan::Extensions;
 use super::spec;
 use std::path::PathBuf;
 
-/// The annotations that are known, by name. Those of systemd are read by the cgroup manager.
+/// The annotations that are known, by name.
 pub const KNOWN: [&str; 7] = [
     "run.oci.hooks.stderr",
     "run.oci.hooks.stdout",
     "run.oci.keep_original_groups",
     "run.oci.mount_context_type",
     "run.oci.pidfd_receiver",
-    "run.oci.seccomp_fail_unknown_syscall",
-    "run.oci.systemd.subgroup",
+    crate::seccomp::RAW,
+    crate::seccomp::NO_UNKNOWN,
 ];
 
 /// What a label on a mount can be of (mount(8), SELinux options).
@@ -35,7 +35,6 @@ pub fn lower(spec: &spec::Spec, problems: &mut Problems, warnings: &mut Vec<Stri
         hook_stderr: path(spec, "run.oci.hooks.stderr", problems),
         keep_groups: switch(spec, "run.oci.keep_original_groups", problems),
         pidfd_receiver: path(spec, "run.oci.pidfd_receiver", problems),
-        unknown_syscalls_fail: switch(spec, "run.oci.seccomp_fail_unknown_syscall", problems),
         mount_context: context_type(spec, problems),
     };
     let groups = spec.process.as_ref().is_some_and(|process| !process.user.additional_gids.is_empty());
@@ -56,7 +55,8 @@ fn path(spec: &spec::Spec, key: &str, problems: &mut Problems) -> Option<PathBuf
     Some(PathBuf::from(value))
 }
 
-fn switch(spec: &spec::Spec, key: &str, problems: &mut Problems) -> bool {
+/// Whether an annotation asks for something.
+pub fn switch(spec: &spec::Spec, key: &str, problems: &mut Problems) -> bool {
     match spec.annotations.get(key).map(String::as_str) {
         None | Some("0" | "false") => false,
         Some("1" | "true") => true,

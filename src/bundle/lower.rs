@@ -4,12 +4,12 @@
 use super::host::Host;
 use super::json::{NUL, Problems};
 use super::lists::normalise;
-use super::plan::{CgroupPlan, Extensions, Mount, MountSource, NamespaceKind, Namespaces, Plan, Process};
+use super::plan::{CgroupPlan, Mount, MountSource, NamespaceKind, Namespaces, Plan, Process};
 use super::{
     annotations, devices, hooks, id_maps, memory_policy, mounts, namespaces, net_devices, process, spec,
     sysctl,
 };
-use crate::seccomp::{self, Filter};
+use crate::seccomp::{Filter, Unknown};
 use linux_raw_sys::general::MOUNT_ATTR_RDONLY;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,7 @@ pub fn lower(spec: &spec::Spec, options: &Options, host: &Host) -> Result<Plan, 
         net_devices,
         cgroup: lower_cgroup(linux, delegate, host, p),
         root_propagation: lower_propagation(&linux.rootfs_propagation, p),
-        seccomp: linux.seccomp.as_ref().map(|s| lower_seccomp(s, &extensions, p, w)),
+        seccomp: lower_seccomp(spec, p, w),
         masked_paths: lower_paths(&linux.masked_paths, "linux.maskedPaths", &namespaces, p),
         readonly_paths: lower_paths(&linux.readonly_paths, "linux.readonlyPaths", &namespaces, p),
         mount_label: Some(linux.mount_label.clone()).filter(|label| !label.is_empty()),
@@ -161,22 +161,12 @@ fn lower_hostname(
     Some(name.to_string())
 }
 
-fn lower_seccomp(
-    given: &spec::Seccomp,
-    extensions: &Extensions,
-    problems: &mut Problems,
-    warnings: &mut Vec<String>,
-) -> Filter {
-    let path = "linux.seccomp";
-    if extensions.unknown_syscalls_fail {
-        for (i, rule) in given.syscalls.iter().enumerate() {
-            for (j, name) in rule.names.iter().enumerate().filter(|(_, name)| !seccomp::is_known(name)) {
-                let text = format!("unknown system call `{name}` (run.oci.seccomp_fail_unknown_syscall)");
-                problems.add(format!("{path}.syscalls[{i}].names[{j}]"), text);
-            }
-        }
-    }
-    seccomp::compile(given, path, problems, warnings)
+fn lower_seccomp(spec: &spec::Spec, problems: &mut Problems, warnings: &mut Vec<String>) -> Option<Filter> {
+    let unknown = match annotations::switch(spec, crate::seccomp::NO_UNKNOWN, problems) {
+        true => Unknown::Refused,
+        false => Unknown::Skipped,
+    };
+    crate::seccomp::filter_of(spec, unknown, problems, warnings)
 }
 
 fn check_caller(namespaces: &Namespaces, host: &Host, problems: &mut Problems) {

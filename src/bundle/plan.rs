@@ -77,8 +77,6 @@ pub struct Extensions {
     pub keep_groups: bool,
     /// Socket that a pidfd of the container's process is sent to.
     pub pidfd_receiver: Option<PathBuf>,
-    /// A system call in the profile that is not known is an error.
-    pub unknown_syscalls_fail: bool,
     /// The mount option that carries `linux.mountLabel`.
     pub mount_context: &'static str,
 }

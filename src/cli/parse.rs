@@ -303,7 +303,7 @@ fn switch_value(flag: &Flag, given: Option<&OsStr>) -> Result<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::command::{Create, Format, Rootless, Run, Target};
+    use super::super::command::{Create, Format, MountsChange, Rootless, Run, Target};
     use super::super::table::COMMANDS;
     use super::*;
     use crate::log;
@@ -399,6 +399,9 @@ mod tests {
     #[test]
     fn small_commands() {
         assert!(matches!(line("start c").unwrap(), Command::Start { id } if id == "c"));
+        assert!(
+            matches!(line("mounts remove c f").unwrap(), Command::Mounts { change: MountsChange::Remove, id, .. } if id == "c")
+        );
         assert!(matches!(line("state c").unwrap(), Command::State { id } if id == "c"));
         assert!(matches!(line("list").unwrap(), Command::List { format: Format::Table, quiet: false }));
         assert!(matches!(
@@ -552,6 +555,7 @@ mod tests {
             let arguments = match row.name {
                 "seccomp" => "explain c",
                 "exec" => "c sh",
+                "mounts" => "add c /x",
                 _ if row.least > 0 => "c",
                 _ => "",
             };

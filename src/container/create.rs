@@ -44,8 +44,6 @@ pub struct Settings {
 pub struct Created {
     /// Its directory, unlocked.
     pub entry: Entry,
-    /// What was written there.
-    pub state: State,
     /// Init.
     pub launched: Launched,
     /// The plan it was made from.
@@ -91,7 +89,7 @@ pub fn create(
         make(&making, &entry, &mut cgroup, sockets, pid_file, creating)
     });
     match made {
-        Ok((state, launched)) => Ok(Created { entry, state, launched, plan }),
+        Ok((_, launched)) => Ok(Created { entry, launched, plan }),
         Err(error) => {
             rdt.iter_mut().for_each(rdt::Place::undo);
             undo(entry, &mut cgroup, &plan);

@@ -6,7 +6,7 @@ use super::decision::{Case, Line, Verdict};
 use super::interpreter::{Call, Machine, run};
 use super::policy::{ACTION_MASK, ACTIONS, Condition, ERRNO, Policy, TRACE, Test};
 use super::program::{AND, IF_AT_LEAST, IF_EQUAL, JUMP, LOAD, RETURN};
-use super::{Instruction, MAX_INSTRUCTIONS, assemble, groups};
+use super::{Instruction, MAX_INSTRUCTIONS, RAW, Unknown, assemble, groups};
 use crate::bundle::json::{self, Problems};
 use crate::bundle::spec::Seccomp;
 use anyhow::{Context, Result, bail, ensure};
@@ -34,6 +34,8 @@ pub fn read_profile(path: &Path) -> Result<Seccomp> {
         ensure!(!is_an_engine_s(&value), "{}", NOT_OCI.replace("{}", &shown.to_string()));
         return json::parse(&text).with_context(|| format!("read `{shown}`"));
     }
+    let raw = value.get("annotations").is_some_and(|annotations| annotations.get(RAW).is_some());
+    ensure!(!raw, "read `{shown}`: annotations.{RAW} stands in for the profile, and is BPF already");
     let profile = value.pointer("/linux/seccomp");
     let profile = profile.with_context(|| format!("read `{shown}`: the config has no linux.seccomp"))?;
     json::parse(&serde_json::to_vec(profile)?).with_context(|| format!("read linux.seccomp of `{shown}`"))
@@ -55,7 +57,7 @@ fn is_an_engine_s(profile: &Value) -> bool {
 /// or the query.
 pub fn explain(spec: &Seccomp, query: &Query) -> Result<String> {
     let (mut problems, mut warnings) = (Problems::default(), Vec::new());
-    let policy = Policy::read(spec, "linux.seccomp", &mut problems, &mut warnings);
+    let policy = Policy::read(spec, "linux.seccomp", Unknown::Skipped, &mut problems, &mut warnings);
     ensure!(problems.is_empty(), "{problems}");
     let program = assemble(&policy);
     let mut text = String::new();

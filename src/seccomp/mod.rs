@@ -10,11 +10,12 @@ mod interpreter;
 pub mod notify;
 mod policy;
 mod program;
+mod raw;
 mod syscalls;
 mod tree;
 
-use crate::bundle::json::Problems;
-use crate::bundle::spec::Seccomp;
+use crate::bundle::Problems;
+use crate::bundle::spec::{Seccomp, Spec};
 pub use explain::{Query, explain, read_profile};
 
 use arch::{ARCHITECTURES, Arch, NATIVE};
@@ -85,11 +86,48 @@ pub struct Listener {
     pub metadata: String,
 }
 
+/// The annotation with a filter that stands in for `linux.seccomp`: base64 of `struct sock_filter`s.
+pub const RAW: &str = "run.oci.seccomp_bpf_data";
+/// The annotation by which unknown names of system calls are errors.
+pub const NO_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_syscall";
+
+/// What becomes of names that no kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// They are left out, with a warning.
+    Skipped,
+    /// They are errors.
+    Refused,
+}
+
+/// The filter of a config: `linux.seccomp` as its annotations have it. Problems as of `compile`.
+pub fn filter_of(
+    spec: &Spec,
+    unknown: Unknown,
+    problems: &mut Problems,
+    warnings: &mut Vec<String>,
+) -> Option<Filter> {
+    let path = "linux.seccomp";
+    if let Some(data) = spec.annotations.get(RAW) {
+        if spec.linux.seccomp.is_some() {
+            warnings.push(format!("{path}: has no effect, as annotations.{RAW} stands in for it"));
+        }
+        return Some(raw::read(data, &format!("annotations.{RAW}"), policy::FLAGS_IF_NONE, problems));
+    }
+    spec.linux.seccomp.as_ref().map(|profile| compile(profile, path, unknown, problems, warnings))
+}
+
 /// Compiles a profile. What is wrong with it goes to `problems` with paths below `path`, and then
 /// the filter is not to be used; what has no effect goes to `warnings`.
-pub fn compile(spec: &Seccomp, path: &str, problems: &mut Problems, warnings: &mut Vec<String>) -> Filter {
+pub fn compile(
+    spec: &Seccomp,
+    path: &str,
+    unknown: Unknown,
+    problems: &mut Problems,
+    warnings: &mut Vec<String>,
+) -> Filter {
     let before = problems.0.len();
-    let policy = Policy::read(spec, path, problems, warnings);
+    let policy = Policy::read(spec, path, unknown, problems, warnings);
     if problems.0.len() > before {
         return Filter::default();
     }
@@ -143,11 +181,6 @@ fn block(asm: &mut Assembler, policy: &Policy, group: &[&'static Arch]) -> Place
         Verdict::Check(i) => checks::write(asm, &line.checks[i], policy.default),
     });
     asm.load(NUMBER, place)
-}
-
-/// Whether some architecture has a system call of this name.
-pub fn is_known(name: &str) -> bool {
-    arch::call(name).is_some()
 }
 
 /// The actions that can be compiled.

@@ -3,6 +3,7 @@
 mod kernel;
 mod libseccomp;
 mod property;
+mod raw;
 mod reference;
 mod seccompiler;
 
@@ -18,7 +19,7 @@ fn docker() -> Seccomp {
 #[test]
 fn docker_default_profile_fits() {
     let mut problems = Problems::default();
-    let filter = compile(&docker(), "linux.seccomp", &mut problems, &mut vec![]);
+    let filter = compile(&docker(), "linux.seccomp", Unknown::Skipped, &mut problems, &mut vec![]);
     assert!(problems.is_empty(), "{problems}");
     let (mut total, mut most, mut count) = (0, 0, 0);
     for name in ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"] {
@@ -59,7 +60,7 @@ fn a_profile_with_everything_compiles() {
 fn read(spec: serde_json::Value) -> (Filter, Vec<String>, Vec<String>) {
     let spec: Seccomp = serde_json::from_value(spec).unwrap();
     let (mut problems, mut warnings) = (Problems::default(), Vec::new());
-    let filter = compile(&spec, "linux.seccomp", &mut problems, &mut warnings);
+    let filter = compile(&spec, "linux.seccomp", Unknown::Skipped, &mut problems, &mut warnings);
     (filter, problems.0.iter().map(|p| format!("{}: {}", p.path, p.text)).collect(), warnings)
 }
 
@@ -114,7 +115,8 @@ fn faults_are_found_where_they_are() {
     );
     starts(
         wrong_rule(json!({"action": "SCMP_ACT_NOTIFY", "names": ["read", "write"]})),
-        "linux.seccomp.syscalls[1].names[1]: SCMP_ACT_NOTIFY cannot be used for write",
+        "linux.seccomp.syscalls[1].names[1]: SCMP_ACT_NOTIFY cannot be used for the write syscall, \
+         with which runtimes hand the listener over",
     );
     let args = |op: &str, index: u32| json!({"args": [{"index": index, "value": 1, "op": op}]});
     starts(wrong_rule(args("EQ", 0)), "linux.seccomp.syscalls[1].args[0].op: unknown operator `EQ`");
@@ -211,7 +213,13 @@ fn compile_time() {
     let mut times: Vec<_> = (0..1000)
         .map(|_| {
             let start = std::time::Instant::now();
-            std::hint::black_box(compile(&spec, "linux.seccomp", &mut Problems::default(), &mut vec![]));
+            std::hint::black_box(compile(
+                &spec,
+                "linux.seccomp",
+                Unknown::Skipped,
+                &mut Problems::default(),
+                &mut vec![],
+            ));
             start.elapsed()
         })
         .collect();
