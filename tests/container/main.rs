@@ -26,6 +26,7 @@ mod network_devices;
 mod observe;
 mod output;
 mod process;
+mod resource_files;
 mod scheduling;
 mod seccomp;
 mod seccomp_loading;
