@@ -18,11 +18,11 @@ mod v2;
 
 pub use layout::Layout;
 pub use limits::check;
-pub use node::{NotPermitted, Place};
+pub use node::Place;
 pub use setting::Old;
 pub use stats::Stats;
 
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
 use crate::error;
@@ -77,8 +77,6 @@ pub struct HierarchyView {
     pub name: String,
     /// Options to mount it with (`cpu,cpuacct`; `none,name=systemd`); empty for cgroup2.
     pub mount_data: String,
-    /// Where the host has it mounted.
-    pub mountpoint: PathBuf,
     /// The container's own directory in it on the host.
     pub container_path: PathBuf,
     /// Links beside it: name and target (`cpu` to `cpu,cpuacct`).
@@ -186,6 +184,7 @@ impl Manager {
     }
 
     /// Moves a running process in. Slow: the kernel waits for all CPUs.
+    #[cfg(test)]
     pub fn add_process(&self, pid: i32) -> Result<()> {
         match self {
             Manager::None => Ok(()),

@@ -36,6 +36,31 @@ pub struct Global {
     pub rootless: Rootless,
 }
 
+/// Which containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The one with this id.
+    One(String),
+    /// All whose id has a match of this regular expression (`--regex`).
+    Matching(String),
+}
+
+impl Target {
+    fn of(matches: &Matches) -> Result<Target> {
+        let id = matches.id()?;
+        Ok(if matches.switch("regex") { Target::Matching(id) } else { Target::One(id) })
+    }
+}
+
+/// What `mounts` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountsChange {
+    /// Mount what is listed.
+    Add,
+    /// Unmount what is on the destinations listed.
+    Remove,
+}
+
 /// `--cgroup-manager`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CgroupManager {
@@ -79,7 +104,7 @@ pub enum Command {
     /// Send a signal.
     Kill {
         /// Which container.
-        id: String,
+        id: Target,
         /// What is sent.
         signal: Signal,
         /// To all its processes.
@@ -88,7 +113,7 @@ pub enum Command {
     /// Remove a container.
     Delete {
         /// Which container.
-        id: String,
+        id: Target,
         /// Kill it first; an unknown one is no error.
         force: bool,
     },
@@ -133,6 +158,15 @@ pub enum Command {
         format: Format,
         /// For ps(1).
         arguments: Vec<OsString>,
+    },
+    /// Change the mounts of a running container.
+    Mounts {
+        /// How.
+        change: MountsChange,
+        /// Which container.
+        id: String,
+        /// A list of mounts as JSON.
+        file: PathBuf,
     },
     /// Change limits.
     Update(Update),
@@ -287,12 +321,12 @@ pub fn kill(matches: &Matches) -> Result<Command> {
         Some(name) => Signal::parse(&name)?,
         None => Signal::TERM,
     };
-    Ok(Command::Kill { id: matches.id()?, signal, all: matches.switch("all") })
+    Ok(Command::Kill { id: Target::of(matches)?, signal, all: matches.switch("all") })
 }
 
 /// `delete`.
 pub fn delete(matches: &Matches) -> Result<Command> {
-    Ok(Command::Delete { id: matches.id()?, force: matches.switch("force") })
+    Ok(Command::Delete { id: Target::of(matches)?, force: matches.switch("force") })
 }
 
 /// `list`.
@@ -317,6 +351,17 @@ pub fn spec(matches: &Matches) -> Result<Command> {
 /// `features`.
 pub fn features(_: &Matches) -> Result<Command> {
     Ok(Command::Features)
+}
+
+/// `mounts`.
+pub fn mounts(matches: &Matches) -> Result<Command> {
+    let argument = |index| Ok::<_, anyhow::Error>(matches.argument(index)?.unwrap_or_default());
+    let change = match argument(0)?.as_str() {
+        "add" => MountsChange::Add,
+        "remove" => MountsChange::Remove,
+        other => bail!("unknown action `{other}` of mounts: use add or remove"),
+    };
+    Ok(Command::Mounts { change, id: argument(1)?, file: argument(2)?.into() })
 }
 
 /// `seccomp`.

@@ -4,10 +4,13 @@
 
 use super::delete;
 use super::error::Error;
+use super::handover::Handover;
 use super::hooks;
 use super::identity::Identity;
 use super::launch::{Launch, Launched, launch};
+use super::notify;
 use super::pidfile::PidFile;
+use super::rdt;
 use super::statedir::{Entry, Phase, State, StateDir};
 use super::terminal;
 use crate::bundle::Host;
@@ -19,19 +22,6 @@ use anyhow::{Context, Result, bail};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::SystemTime;
-
-/// Sees that the descriptors which the process is to keep were handed over. Descriptors of this
-/// program are close-on-exec, those of the caller are not.
-pub fn check_preserved(count: u32) -> Result<()> {
-    for number in 3..count.saturating_add(3) {
-        if !crate::sys::process::is_inherited(number as i32) {
-            bail!(
-                "--preserve-fds {count}: descriptor {number} is not open; pass {count} descriptors from 3 on"
-            );
-        }
-    }
-    Ok(())
-}
 
 /// How init will be told to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +44,6 @@ pub struct Settings {
 pub struct Created {
     /// Its directory, unlocked.
     pub entry: Entry,
-    /// What was written there.
-    pub state: State,
     /// Init.
     pub launched: Launched,
     /// The plan it was made from.
@@ -71,8 +59,13 @@ pub fn create(
     detached: bool,
 ) -> Result<Created> {
     super::statedir::check_id(&args.id)?;
+    let handover = Handover::to_container(args.preserve_fds)?;
     let host = Host::probe()?;
-    let (config, plan) = read_plan(args, &host)?;
+    let notifies = notify::manager().map(|_| states.path_of(&args.id)).transpose()?;
+    let (config, mut plan) = read_plan(args, &host, notifies.as_deref())?;
+    if let Some(process) = &mut plan.process {
+        handover.announce(&mut process.env);
+    }
     for warning in &plan.warnings {
         crate::warn!("{warning}");
     }
@@ -82,17 +75,23 @@ pub fn create(
         true => Manager::None,
         false => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, &args.id)?,
     };
-    let creating = creating_state(args, &plan, &cgroup)?;
+    let mut rdt = rdt::Place::find(plan.intel_rdt.as_ref(), &args.id)?;
+    let creating = creating_state(args, &plan, &cgroup, rdt.clone())?;
     let entry = reserve(states, &creating, &config)?;
     // A cgroup that cannot be made, or that others are in, is left as it is.
     if let Err(error) = cgroup.create() {
         entry.remove()?;
         return Err(error);
     }
-    let making = Making { args, plan: &plan, host: &host, start };
-    match make(&making, &entry, &mut cgroup, sockets, pid_file, creating) {
-        Ok((state, launched)) => Ok(Created { entry, state, launched, plan }),
+    let made = rdt::make(rdt.as_mut(), plan.intel_rdt.as_ref()).and_then(|()| {
+        let making =
+            Making { args, plan: &plan, host: &host, start, preserve_fds: handover.all, rdt: rdt.as_ref() };
+        make(&making, &entry, &mut cgroup, sockets, pid_file, creating)
+    });
+    match made {
+        Ok((_, launched)) => Ok(Created { entry, launched, plan }),
         Err(error) => {
+            rdt.iter_mut().for_each(rdt::Place::undo);
             undo(entry, &mut cgroup, &plan);
             Err(error)
         }
@@ -100,20 +99,27 @@ pub fn create(
 }
 
 /// Reads and lowers config.json.
-fn read_plan(args: &Create, host: &Host) -> Result<(Vec<u8>, Plan)> {
+fn read_plan(args: &Create, host: &Host, notifies: Option<&Path>) -> Result<(Vec<u8>, Plan)> {
     let directory = args.bundle.as_deref().unwrap_or(Path::new("."));
-    let bundle = bundle::read(directory, args.config.as_deref())?;
+    let mut bundle = bundle::read(directory, args.config.as_deref())?;
+    if let Some(state) = notifies {
+        notify::add_to(&mut bundle.spec, state);
+    }
     let options = Options { bundle: bundle.path, no_pivot: args.no_pivot };
     let plan = bundle::lower(&bundle.spec, &options, host)
         .map_err(|problems| anyhow::anyhow!("config.json: {problems}"))?;
     Ok((bundle.text, plan))
 }
 
+/// The annotation that names another receiver of the pidfd.
+const PIDFD_RECEIVER: &str = "annotations.run.oci.pidfd_receiver";
+
 /// Receivers of the terminal and of the pidfd, connected before anything is made.
 #[derive(Debug, Default)]
 struct Sockets {
     console: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
+    pidfd_receiver: Option<OwnedFd>,
 }
 
 impl Sockets {
@@ -141,11 +147,12 @@ impl Sockets {
         Ok(Sockets {
             console: connect("--console-socket", &args.console_socket)?,
             pidfd: connect("--pidfd-socket", &args.pidfd_socket)?,
+            pidfd_receiver: connect(PIDFD_RECEIVER, &plan.extensions.pidfd_receiver)?,
         })
     }
 }
 
-fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager) -> Result<State> {
+fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager, rdt: Option<rdt::Place>) -> Result<State> {
     Ok(State {
         version: State::VERSION,
         oci_version: plan.oci_version.clone(),
@@ -158,6 +165,7 @@ fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager) -> Result<State>
         created: crate::log::rfc3339(SystemTime::now()),
         owner: rustix::process::getuid().as_raw(),
         cgroup: location_of(cgroup)?,
+        rdt,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         own_mount_namespace: plan.namespaces.has(NamespaceKind::Mount),
         new_keyring: !args.no_new_keyring,
@@ -189,6 +197,8 @@ struct Making<'a> {
     plan: &'a Plan,
     host: &'a Host,
     start: StartBy,
+    preserve_fds: u32,
+    rdt: Option<&'a rdt::Place>,
 }
 
 fn make(
@@ -205,14 +215,18 @@ fn make(
         cgroup.delegate(uid)?;
     }
     let start = (making.start == StartBy::Socket).then(|| entry.bind_start_socket()).transpose()?;
-    let launched = launch(Launch {
+    if notify::manager().is_some() {
+        notify::make_directory(entry)?;
+    }
+    let mut launched = launch(Launch {
         id: &making.args.id,
         plan: making.plan,
         cgroup,
+        rdt: making.rdt,
         start,
         console: sockets.console,
         new_keyring: !making.args.no_new_keyring,
-        preserve_fds: making.args.preserve_fds,
+        preserve_fds: making.preserve_fds,
         host: making.host,
     })?;
     crate::debug!("init of `{}` is ready, pid {}", making.args.id, launched.pid);
@@ -222,8 +236,11 @@ fn make(
         // With the parents that had to be made, which go with the container.
         state.cgroup = location_of(cgroup)?;
         state.init = Some(Identity::of(pid)?);
-        if let Some(socket) = &sockets.pidfd {
-            terminal::send_fd("--pidfd-socket", socket, launched.pidfd.as_fd(), "pidfd")?;
+        for (name, socket) in [("--pidfd-socket", &sockets.pidfd), (PIDFD_RECEIVER, &sockets.pidfd_receiver)]
+        {
+            if let Some(socket) = socket {
+                terminal::send_fd(name, socket, launched.pidfd.as_fd(), "pidfd")?;
+            }
         }
         entry.write_state(&state)?;
         if let Some(file) = pid_file {

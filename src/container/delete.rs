@@ -37,7 +37,11 @@ pub fn delete(states: Option<&StateDir>, id: &str, force: bool) -> Result<()> {
             status.name()
         )));
     }
-    remove(entry, &state)
+    remove(entry, &state)?;
+    if let (true, Some(states)) = (force, states) {
+        states.sweep_debris()?;
+    }
+    Ok(())
 }
 
 /// What a killed `create` left of an id, if it is still that.
@@ -61,6 +65,9 @@ pub fn remove(entry: Entry, state: &State) -> Result<()> {
     }
     if !cgroup_of(state)?.remove()? {
         crate::debug!("the cgroup of `{}` is still in use by others", entry.id());
+    }
+    if let Some(rdt) = &state.rdt {
+        rdt.remove()?;
     }
     let plan = state.poststop.then(|| super::plan_of(&entry, state));
     let id = entry.id().to_string();

@@ -2,7 +2,9 @@
 //! the moment when init has only to be told to start. Called by `create` for `create` and `run`.
 
 use super::hooks;
-use crate::bundle::plan::{MountSource, NamespaceKind, Plan, Process};
+use super::netdevice::{self, Moved};
+use super::rdt::Place;
+use crate::bundle::plan::{Mount, MountIdMap, MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
 use crate::error::Doing;
 use crate::init::sync::{Channel, Message};
@@ -28,6 +30,8 @@ pub struct Launch<'a> {
     pub plan: &'a Plan,
     /// The container's cgroups, made and limited.
     pub cgroup: &'a Manager,
+    /// The container's resctrl group, made.
+    pub rdt: Option<&'a Place>,
     /// The listening start.sock; none for `run`.
     pub start: Option<OwnedFd>,
     /// Connection to the receiver of the terminal; none keeps the terminal for the caller.
@@ -51,11 +55,16 @@ pub struct Launched {
     pub channel: Channel,
     /// The terminal's master end when nobody else received it.
     pub master: Option<OwnedFd>,
+    /// Network devices that were moved into the container.
+    moved: Option<Moved>,
 }
 
 impl Launched {
-    /// Ends init and reaps it.
-    pub fn kill(&self) {
+    /// Ends init and reaps it; network devices go back first.
+    pub fn kill(&mut self) {
+        if let Some(moved) = &mut self.moved {
+            moved.put_back();
+        }
         // A process that is gone already needs no signal and no wait.
         let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
         let _ = sys::wait_pidfd(&self.pidfd);
@@ -74,6 +83,11 @@ pub fn launch(launch: Launch) -> Result<Launched> {
         sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
     }
     let join = launch.cgroup.join()?;
+    let inside = [&launch.plan.hooks.create_container, &launch.plan.hooks.start_container];
+    let hook_outputs = match inside.iter().all(|list| list.is_empty()) {
+        true => hooks::Outputs::default(),
+        false => hooks::Outputs::open(launch.plan)?,
+    };
     let (ours, theirs) = Channel::pair()?;
     let detour = Detour::enter(&launch.plan.namespaces, &joined, &procfs)?;
     // No signal may arrive in init before it has its own dispositions.
@@ -96,13 +110,14 @@ pub fn launch(launch: Launch) -> Result<Launched> {
                 new_keyring: launch.new_keyring,
                 preserve_fds: launch.preserve_fds,
                 privileged,
+                hook_outputs,
                 last_capability: launch.host.last_capability,
             })
         }
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
             signal::set_mask(mask).doing(|| "restore the signal mask")?;
-            let mut launched = Launched { pid, pidfd, channel: ours, master: None };
+            let mut launched = Launched { pid, pidfd, channel: ours, master: None, moved: None };
             let talked = detour.leave().and_then(|()| converse(&launch, &procfs, privileged, &mut launched));
             match talked {
                 Ok(()) => Ok(launched),
@@ -131,12 +146,20 @@ fn explain_clone(error: &std::io::Error, plan: &Plan) -> anyhow::Error {
 fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut Launched) -> Result<()> {
     namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, privileged)?;
     raise_hard_limits(launch.plan.process.as_ref(), launched.pid)?;
+    if let Some(place) = launch.rdt {
+        place.join(launched.pid)?;
+    }
     launched.channel.send(&Message::Begin).or_else(|error| died(launch, launched, Some(error)))?;
     loop {
         let Some((message, fd)) = launched.channel.receive()? else { return died(launch, launched, None) };
         match (message, fd) {
-            (Message::AskSource(index), _) => answer(launched, open_source(launch.plan, index, launched))?,
-            (Message::AskIdMap(index), _) => answer(launched, id_map(launch.plan, index, procfs, launched))?,
+            (Message::InNamespaces, _) => {
+                launched.moved = Some(netdevice::give(&launch.plan.net_devices, launched.pid)?);
+                launched.channel.send(&Message::DevicesGiven)?;
+            }
+            (Message::AskSource(index), _) => {
+                answer(launched, give_source(launch.plan, index, procfs, launched))?;
+            }
             (Message::RootfsReady, _) => {
                 hooks::before_pivot(launch.plan, launch.id, launched.pid)?;
                 launched.channel.send(&Message::HooksDone)?;
@@ -210,12 +233,22 @@ fn answer(launched: &Launched, result: Result<OwnedFd>) -> Result<()> {
     }
 }
 
+/// The source of a bind mount, with its id map.
+fn give_source(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Result<OwnedFd> {
+    let mount = plan.mounts.iter().find(|m| m.index == index as usize);
+    let mount = mount.with_context(|| format!("mounts[{index}] does not exist"))?;
+    let tree = open_source(mount, launched)?;
+    if let Some(map) = &mount.id_map {
+        map_ids(&tree, map, procfs, launched.pid)?;
+    }
+    Ok(tree)
+}
+
 /// Clones the source of a bind mount with the host's privileges, but in init's mount namespace, so
 /// that earlier mounts are seen and the clone can be attached there.
-fn open_source(plan: &Plan, index: u32, launched: &Launched) -> Result<OwnedFd> {
-    let mount = plan.mounts.iter().find(|m| m.index == index as usize);
-    let Some(MountSource::Bind { path, recursive, symlink, .. }) = mount.map(|m| &m.source) else {
-        bail!("mounts[{index}] is not a bind mount");
+fn open_source(mount: &Mount, launched: &Launched) -> Result<OwnedFd> {
+    let MountSource::Bind { path, recursive, symlink, .. } = &mount.source else {
+        bail!("mounts[{}] is not a bind mount", mount.index);
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let cwd = rustix::fs::open(".", flags, Mode::empty()).doing(|| "keep the working directory")?;
@@ -230,13 +263,18 @@ fn open_source(plan: &Plan, index: u32, launched: &Launched) -> Result<OwnedFd> 
     tree
 }
 
+/// Maps the ids of a detached mount for the container whose first process is `init`.
+pub fn map_ids(tree: &OwnedFd, map: &MountIdMap, procfs: &Procfs, init: i32) -> Result<()> {
+    let owner = id_map_owner(map, procfs, init)?;
+    crate::sys::mount::mount_idmap(tree, &owner, map.recursive)
+        .doing(|| "map the ids of the mount; the filesystem or the kernel may not support it")
+}
+
 /// A user namespace with the id map of a mount: the container's own, or one made for the map by a
 /// child that waits until it was opened.
-fn id_map(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Result<OwnedFd> {
-    let map = plan.mounts.iter().find(|m| m.index == index as usize).and_then(|m| m.id_map.as_ref());
-    let map = map.with_context(|| format!("mounts[{index}] has no id map"))?;
+fn id_map_owner(map: &MountIdMap, procfs: &Procfs, init: i32) -> Result<OwnedFd> {
     if map.uid_map.is_empty() {
-        return user_namespace_of(launched.pid);
+        return user_namespace_of(init);
     }
     let (ours, theirs) = Channel::pair()?;
     match clone3(NamespaceKind::User.flag(), None).doing(|| "create a user namespace for the id map")? {

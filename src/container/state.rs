@@ -37,6 +37,9 @@ pub struct State {
     pub owner: u32,
     /// Where its cgroup is, in the form of the cgroup manager; null is none.
     pub cgroup: serde_json::Value,
+    /// Its resctrl group; states of older versions have none.
+    #[serde(default)]
+    pub rdt: Option<super::rdt::Place>,
     /// Whether it has a pid namespace of its own, so that init's end is the end of all.
     pub own_pid_namespace: bool,
     /// Whether its mounts are in a namespace of their own, and not the host's.

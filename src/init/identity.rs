@@ -1,7 +1,7 @@
 //! Who the process is: ids, groups, capabilities, limits, scheduling, labels and no_new_privs.
 //! One small function per property, in the order in which init calls them (security R25).
 
-use crate::bundle::plan::{Capabilities, Plan, Process};
+use crate::bundle::plan::{Capabilities, Plan, Process, Rlimit};
 use crate::error::Doing;
 use crate::procfs::Procfs;
 use crate::sys::process as sys;
@@ -92,17 +92,28 @@ fn label_exec(procfs: &Procfs, file: &str, text: &[u8], expected: &[u8]) -> Resu
     Ok(())
 }
 
-/// Resource limits, exactly as given. The host side has raised hard limits before.
+/// Resource limits, exactly as given, but that of descriptors. The host side has raised hard limits
+/// before.
 pub fn limits(process: &Process) -> Result<()> {
-    for limit in &process.rlimits {
-        sys::set_rlimit(0, limit.resource, limit.soft, limit.hard).doing(|| {
-            format!(
-                "set {} to {}:{} (process.rlimits; raising a hard limit needs CAP_SYS_RESOURCE on the host)",
-                limit.name, limit.soft, limit.hard
-            )
-        })?;
-    }
-    Ok(())
+    process.rlimits.iter().filter(|l| !is_of_descriptors(l)).try_for_each(limit)
+}
+
+/// RLIMIT_NOFILE, last: init itself needs descriptors until then.
+pub fn descriptor_limit(process: &Process) -> Result<()> {
+    process.rlimits.iter().filter(|l| is_of_descriptors(l)).try_for_each(limit)
+}
+
+fn is_of_descriptors(limit: &Rlimit) -> bool {
+    limit.name == "RLIMIT_NOFILE"
+}
+
+fn limit(limit: &Rlimit) -> Result<()> {
+    sys::set_rlimit(0, limit.resource, limit.soft, limit.hard).doing(|| {
+        format!(
+            "set {} to {}:{} (process.rlimits; raising a hard limit needs CAP_SYS_RESOURCE on the host)",
+            limit.name, limit.soft, limit.hard
+        )
+    })
 }
 
 /// The CPUs of process.execCPUAffinity.
@@ -134,16 +145,29 @@ pub fn own_stdio(process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// What is done about supplementary groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    /// Those of process.user.additionalGids, and no others.
+    Set,
+    /// The user namespace denies changing them.
+    Denied,
+    /// The caller's stay (run.oci.keep_original_groups).
+    Keep,
+}
+
 /// Groups, group and user, keeping capabilities over the change of user.
-pub fn user(process: &Process, may_set_groups: bool) -> Result<()> {
+pub fn user(process: &Process, groups: Groups) -> Result<()> {
     sys::prctl(libc::PR_SET_KEEPCAPS, 1).doing(|| "keep capabilities over the change of user")?;
-    if may_set_groups {
-        let groups: Vec<Gid> = process.groups.iter().map(|g| Gid::from_raw(*g)).collect();
-        set_thread_groups(&groups).doing(|| "set process.user.additionalGids")?;
-    } else if !process.groups.is_empty() {
-        bail!(
+    match groups {
+        Groups::Set => {
+            let groups: Vec<Gid> = process.groups.iter().map(|g| Gid::from_raw(*g)).collect();
+            set_thread_groups(&groups).doing(|| "set process.user.additionalGids")?;
+        }
+        Groups::Denied if !process.groups.is_empty() => bail!(
             "set process.user.additionalGids: the user namespace denies setgroups; map the groups with newgidmap"
-        );
+        ),
+        Groups::Denied | Groups::Keep => {}
     }
     let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
     set_thread_res_gid(gid, gid, gid)

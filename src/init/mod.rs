@@ -5,8 +5,10 @@
 pub mod exec;
 mod filters;
 pub mod identity;
+pub mod join;
 pub mod process;
 pub mod program;
+pub mod remount;
 pub mod sync;
 
 use crate::bundle::plan::{NamespaceKind, Plan};
@@ -16,7 +18,7 @@ use crate::error::{Doing, errno_of};
 use crate::namespaces::{self, Joined};
 use crate::procfs::Procfs;
 use crate::rootfs::path::Root;
-use crate::rootfs::{self, Ask, Builder, MountFeatures, device, hide};
+use crate::rootfs::{self, Builder, MountFeatures, device, hide};
 use crate::sys::clone::{Forked, clone3, unshare};
 use crate::sys::process as sys;
 use anyhow::{Result, bail};
@@ -55,6 +57,8 @@ pub struct Job<'a> {
     pub preserve_fds: u32,
     /// Whether the host side is root on the host.
     pub privileged: bool,
+    /// Where the output of hooks goes.
+    pub hook_outputs: hooks::Outputs,
     /// The highest capability of the kernel.
     pub last_capability: u32,
 }
@@ -93,6 +97,7 @@ fn prepare(job: &Job) -> Result<Option<process::Ready>> {
     enter_cgroups(&job.cgroup_tasks)?;
     identity::all_cpus()?;
     enter_namespaces(job)?;
+    await_network_devices(job)?;
     // Files and directories that the runtime makes have the modes that it says.
     let umask = rustix::process::umask(Mode::empty());
     set_names(job.plan)?;
@@ -132,15 +137,19 @@ fn close_inherited(job: &Job) -> Result<()> {
         .chain(job.joined.iter().map(|j| &j.fd))
         .map(|fd| fd.as_raw_fd() as u32)
         .collect();
+    keep.extend(job.hook_outputs.descriptors().map(|fd| fd.as_raw_fd() as u32));
     keep.extend(preserved(job.preserve_fds));
     sys::close_all_but(&mut keep).doing(|| "close inherited descriptors")
 }
 
 /// While init waits, a process in its pid namespace may look at it: it holds nothing of the host but
-/// what it waits on.
+/// what it waits on, and files for the output of hooks.
 fn close_for_waiting(job: &Job) -> Result<()> {
     let waits_on = job.start.as_ref().unwrap_or(job.channel.fd());
     let mut keep = vec![waits_on.as_raw_fd() as u32];
+    if !job.plan.hooks.start_container.is_empty() {
+        keep.extend(job.hook_outputs.descriptors().map(|fd| fd.as_raw_fd() as u32));
+    }
     keep.extend(preserved(job.preserve_fds));
     sys::close_all_but(&mut keep).doing(|| "close descriptors")
 }
@@ -163,7 +172,7 @@ fn enter_namespaces(job: &Job) -> Result<()> {
     let plan = &job.plan.namespaces;
     namespaces::join(&job.joined, plan)?;
     if plan.has(NamespaceKind::User) {
-        become_root_inside(job.privileged)?;
+        become_root_inside(job.privileged && !job.plan.extensions.keep_groups)?;
     }
     let flags = namespaces::flags_after_join(plan);
     if flags != 0 {
@@ -184,11 +193,20 @@ fn enter_namespaces(job: &Job) -> Result<()> {
     Ok(())
 }
 
+/// The host side moves network devices in; before sysctls and hooks, which may be about them.
+fn await_network_devices(job: &Job) -> Result<()> {
+    if job.plan.net_devices.is_empty() {
+        return Ok(());
+    }
+    job.channel.send(&Message::InNamespaces)?;
+    job.channel.expect(&Message::DevicesGiven)
+}
+
 /// In a user namespace ids are those of its map; files are made as its root.
-fn become_root_inside(privileged: bool) -> Result<()> {
+fn become_root_inside(drop_groups: bool) -> Result<()> {
     use rustix::process::{Gid, Uid};
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    if privileged {
+    if drop_groups {
         rustix::thread::set_thread_groups(&[]).doing(|| "drop the host's groups")?;
     }
     rustix::thread::set_thread_res_gid(gid, gid, gid)
@@ -235,7 +253,7 @@ fn join_keyring(id: &str) -> Result<()> {
 /// Mounts and devices, with the hooks of the host side and of createContainer, which run while the
 /// host's files can still be seen; then the new root is entered.
 fn build_root(job: &Job) -> Result<Root> {
-    let mut ask = |question| ask_host(job, question);
+    let mut ask = |index| ask_host(job, index);
     let mut builder = Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)?;
     builder.build()?;
     wait_for_host_hooks(job)?;
@@ -244,11 +262,8 @@ fn build_root(job: &Job) -> Result<Root> {
 }
 
 /// Asks the host side for a descriptor that init may not open.
-fn ask_host(job: &Job, question: Ask) -> Result<OwnedFd> {
-    job.channel.send(&match question {
-        Ask::MountSource(index) => Message::AskSource(index as u32),
-        Ask::IdMap(index) => Message::AskIdMap(index as u32),
-    })?;
+fn ask_host(job: &Job, index: usize) -> Result<OwnedFd> {
+    job.channel.send(&Message::AskSource(index as u32))?;
     match job.channel.receive()? {
         Some((Message::Given, Some(fd))) => Ok(fd),
         Some((Message::Refused(text), _)) => bail!(text),
@@ -278,7 +293,9 @@ fn run_hooks(job: &Job, kind: &str, status: &str, env: EnvWhenAbsent) -> Result<
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let state = hooks::state_json(job.plan, job.id, status, pid)?;
     let cwd = (kind == "createContainer").then_some(job.plan.bundle.as_path());
-    hooks::run(list, kind, &hooks::Setting { state: &state, env, cwd, stdout: None, stderr: None })
+    let stdout = job.hook_outputs.stdout.as_ref().map(AsFd::as_fd);
+    let stderr = job.hook_outputs.stderr.as_ref().map(AsFd::as_fd);
+    hooks::run(list, kind, &hooks::Setting { state: &state, env, cwd, stdout, stderr })
 }
 
 fn set_names(plan: &Plan) -> Result<()> {

@@ -62,6 +62,9 @@ impl Ready {
     ) -> Result<()> {
         sys::cloexec_from(preserve_fds.saturating_add(3)).doing(|| "mark descriptors to be closed")?;
         signal::reset_for_exec().doing(|| "reset signals")?;
+        if !self.filtered {
+            identity::descriptor_limit(process)?;
+        }
         if let Some(filter) = plan.seccomp.as_ref().filter(|_| !self.filtered) {
             filters::load(filter)?;
             if !process.no_new_privileges {
@@ -109,7 +112,12 @@ impl Setting<'_> {
         identity::bounding(&capabilities, self.last_capability)?;
         identity::no_new_privileges(process)?;
         identity::own_stdio(process)?;
-        identity::user(process, self.may_set_groups)?;
+        let groups = match (self.plan.extensions.keep_groups, self.may_set_groups) {
+            (true, _) => identity::Groups::Keep,
+            (false, true) => identity::Groups::Set,
+            (false, false) => identity::Groups::Denied,
+        };
+        identity::user(process, groups)?;
         // The change of user set this by sysctl (security R9).
         sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
         // A directory that only the user may enter, or only the runtime: one of both must do.
@@ -136,6 +144,8 @@ impl Setting<'_> {
         // A filter with a listener is loaded now, so that a missing agent fails `create`.
         let notifying = self.plan.seccomp.as_ref().filter(|filter| filter.listener.is_some());
         if let Some(filter) = notifying {
+            // The filter may forbid it, or ask about it.
+            identity::descriptor_limit(self.process)?;
             filters::load_notifying(filter, self.channel)?;
             if late_capabilities {
                 identity::capabilities(&capabilities, permitted)?;

@@ -5,7 +5,9 @@
 //!    clone3 ─────────────────────────────────────────▶  waits
 //!    id maps, hard limits
 //!       ── Begin ────────────────────────────────────▶  cgroup, namespaces, mounts, devices
-//!       ◀──────────── Ask {source or id map} ────────    (only in user namespaces)
+//!       ◀────────────────────────── InNamespaces ────    (only with network devices)
+//!       ── DevicesGiven ─────────────────────────────▶
+//!       ◀──────────── AskSource ─────────────────────    (user namespaces and id maps)
 //!       ── Given {fd} or Refused {text} ─────────────▶
 //!       ◀─────────────────────────── RootfsReady ────    (only with hooks of the host side)
 //!    prestart, createRuntime hooks
@@ -42,10 +44,12 @@ const MAX_TEXT: usize = 16 * 1024;
 pub enum Message {
     /// Id maps are written and limits set: go on.
     Begin,
+    /// Init is in its namespaces and waits for network devices.
+    InNamespaces,
+    /// They are there.
+    DevicesGiven,
     /// Init wants the source of a bind mount, by index.
     AskSource(u32),
-    /// Init wants the id map of a mount, by index, as a user namespace.
-    AskIdMap(u32),
     /// The descriptor asked for.
     Given,
     /// It could not be had.
@@ -77,7 +81,6 @@ impl Message {
         let (kind, number, text): (u8, i32, &str) = match self {
             Message::Begin => (1, 0, ""),
             Message::AskSource(index) => (2, *index as i32, ""),
-            Message::AskIdMap(index) => (3, *index as i32, ""),
             Message::Given => (4, 0, ""),
             Message::Refused(text) => (5, 0, text),
             Message::RootfsReady => (6, 0, ""),
@@ -89,6 +92,8 @@ impl Message {
             Message::Start => (12, 0, ""),
             Message::Successor(pid) => (13, *pid, ""),
             Message::Failed(errno, text) => (14, *errno, text),
+            Message::InNamespaces => (16, 0, ""),
+            Message::DevicesGiven => (17, 0, ""),
             Message::NothingToRun => (15, 0, ""),
         };
         let text = text.as_bytes();
@@ -108,7 +113,6 @@ impl Message {
         Ok(match kind {
             1 => Message::Begin,
             2 => Message::AskSource(number as u32),
-            3 => Message::AskIdMap(number as u32),
             4 => Message::Given,
             5 => Message::Refused(text()),
             6 => Message::RootfsReady,
@@ -121,6 +125,8 @@ impl Message {
             13 => Message::Successor(number),
             14 => Message::Failed(number, text()),
             15 => Message::NothingToRun,
+            16 => Message::InNamespaces,
+            17 => Message::DevicesGiven,
             other => bail!("unknown message {other} between the runtime's processes"),
         })
     }

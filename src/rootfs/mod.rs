@@ -39,17 +39,9 @@ impl MountFeatures {
     }
 }
 
-/// What init cannot open itself and asks the host side for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// The source of the bind mount with this index, as a detached mount.
-    MountSource(usize),
-    /// A user namespace with the id map of the mount with this index.
-    IdMap(usize),
-}
-
-/// Asks the host side for a descriptor.
-pub type AskHost<'a> = dyn FnMut(Ask) -> Result<OwnedFd> + 'a;
+/// Asks the host side for what init may not open or map itself: the source of the bind mount with
+/// this index, as a detached mount with the mount's id map.
+pub type AskHost<'a> = dyn FnMut(usize) -> Result<OwnedFd> + 'a;
 
 /// The root being built.
 pub struct Builder<'a> {
@@ -65,6 +57,8 @@ pub struct Builder<'a> {
     pub in_user_namespace: bool,
     /// The root: the attached mount of the root filesystem.
     pub root: Root,
+    /// Whether every source of a bind mount comes from the host side.
+    pub sources_from_host: bool,
     /// Mounts that become read-only when all targets below them were made.
     readonly_later: Vec<OwnedFd>,
     ask_host: &'a mut AskHost<'a>,
@@ -98,9 +92,33 @@ impl<'a> Builder<'a> {
             cgroups,
             in_user_namespace,
             root: Root::new(tree),
+            sources_from_host: false,
             readonly_later: Vec::new(),
             ask_host,
         })
+    }
+
+    /// For a root that is entered already: the container runs. Sources of bind mounts are the host's.
+    pub fn in_running(
+        plan: &'a Plan,
+        host: MountFeatures,
+        procfs: &'a Procfs,
+        cgroups: &'a crate::cgroup::View,
+        root: Root,
+        ask_host: &'a mut AskHost<'a>,
+    ) -> Builder<'a> {
+        let in_user_namespace = plan.namespaces.has(NamespaceKind::User);
+        Builder {
+            plan,
+            host,
+            procfs,
+            cgroups,
+            in_user_namespace,
+            root,
+            sources_from_host: true,
+            readonly_later: Vec::new(),
+            ask_host,
+        }
     }
 
     /// Mounts, devices and links, in the order of the specification.
@@ -111,6 +129,11 @@ impl<'a> Builder<'a> {
         if self.makes_devices() {
             device::create_all(self)?;
         }
+        self.make_readonly_what_waited()
+    }
+
+    /// A tmpfs that is read-only becomes so when the targets in it were made.
+    pub fn make_readonly_what_waited(&mut self) -> Result<()> {
         let readonly = Change { set: u64::from(sys::MOUNT_ATTR_RDONLY), ..Change::default() };
         for mount in std::mem::take(&mut self.readonly_later) {
             self.set_attributes(&mount, readonly)?;
@@ -140,14 +163,9 @@ impl<'a> Builder<'a> {
         Ok(Root::new(root))
     }
 
-    /// The detached source of a bind mount that only the host side may open.
+    /// The detached source of a bind mount that only the host side may open or map.
     pub fn source_from_host(&mut self, index: usize) -> Result<OwnedFd> {
-        (self.ask_host)(Ask::MountSource(index)).context("open the source on the host")
-    }
-
-    /// A user namespace with the id map of a mount.
-    pub fn map_namespace(&mut self, index: usize) -> Result<OwnedFd> {
-        (self.ask_host)(Ask::IdMap(index)).context("make the id map of the mount")
+        (self.ask_host)(index).context("open the source on the host")
     }
 
     /// A bind mount over `/` becomes the root.

@@ -20,7 +20,6 @@ const ORDINARY: u64 = (sys::MOUNT_ATTR_RDONLY
     | sys::MOUNT_ATTR_NOSUID
     | sys::MOUNT_ATTR_NODEV
     | sys::MOUNT_ATTR_NOEXEC
-    | sys::MOUNT_ATTR_NODIRATIME
     | sys::MOUNT_ATTR_NOSYMFOLLOW) as u64;
 
 /// Files of procfs that may be replaced by a bind mount (everything else below /proc is refused).
@@ -76,12 +75,7 @@ fn bind(
     if symlink == SymlinkSource::Copy && copy_symlink(builder, m, path)? {
         return Ok(());
     }
-    let tree = open_source(builder, m.index, path, recursive, symlink != SymlinkSource::Follow)?;
-    if let Some(map) = &m.id_map {
-        let userns = builder.map_namespace(m.index)?;
-        sys::mount_idmap(&tree, &userns, map.recursive)
-            .doing(|| "map the ids of the mount; the filesystem or the kernel may not support it")?;
-    }
+    let tree = open_source(builder, m, path, recursive, symlink != SymlinkSource::Follow)?;
     let missing =
         if is_directory(&tree).doing(|| "look at the source")? { Missing::Directory } else { Missing::File };
     if builder.host.mount_setattr {
@@ -93,17 +87,20 @@ fn bind(
     bind_attributes(builder, &attached, &m.attributes)
 }
 
-/// Clones the source, as the container's side may or, where only the host may reach it, through
-/// the host side.
+/// Clones the source, as the container's side may or, where only the host may reach it or map its
+/// ids, through the host side.
 fn open_source(
     builder: &mut Builder,
-    index: usize,
+    m: &Mount,
     path: &Path,
     recursive: bool,
     nofollow: bool,
 ) -> Result<OwnedFd> {
+    if builder.sources_from_host || m.id_map.is_some() {
+        return builder.source_from_host(m.index);
+    }
     match clone_tree(path, recursive, nofollow) {
-        Err(Errno::ACCESS) if builder.in_user_namespace => builder.source_from_host(index),
+        Err(Errno::ACCESS) if builder.in_user_namespace => builder.source_from_host(m.index),
         Err(Errno::NOENT) => bail!("source does not exist: create it on the host or correct the path"),
         other => other.doing(|| "open the source"),
     }
@@ -149,12 +146,12 @@ fn copy_symlink(builder: &mut Builder, m: &Mount, path: &Path) -> Result<bool> {
 }
 
 /// Sets what the options say on a detached bind mount: none leaves all as it is; any replaces the
-/// ordinary flags, save those that a user namespace may not clear and that nobody asked to.
+/// ordinary flags, save those that a user namespace may not clear and that nobody asked to. Access
+/// times are replaced only when one of their options is given, as by a remount.
 fn bind_attributes(builder: &Builder, tree: &OwnedFd, wanted: &MountAttributes) -> Result<()> {
     if wanted.set | wanted.clear != 0 {
         let current = current_attributes(tree)?;
-        let atime = u64::from(sys::MOUNT_ATTR__ATIME);
-        let clear = (ORDINARY & current & !wanted.set) | (wanted.clear & atime);
+        let clear = (ORDINARY & current & !wanted.set) | cleared_times(wanted);
         let change = Change { set: wanted.set, clear, ..Change::default() };
         match builder.set_attributes(tree, change) {
             Err(error) if crate::error::errno_of(&error) == libc::EPERM && builder.in_user_namespace => {
@@ -166,10 +163,20 @@ fn bind_attributes(builder: &Builder, tree: &OwnedFd, wanted: &MountAttributes) 
     recursive_attributes(builder, tree, wanted)
 }
 
-/// The same without clearing what is locked, unless an option names it.
+const NODIRATIME: u64 = sys::MOUNT_ATTR_NODIRATIME as u64;
+const ATIME: u64 = sys::MOUNT_ATTR__ATIME as u64;
+
+/// The access times that are cleared: what is named, and `nodiratime` where another is named.
+fn cleared_times(wanted: &MountAttributes) -> u64 {
+    let named = wanted.clear & (ATIME | NODIRATIME);
+    if named & ATIME != 0 { (named | NODIRATIME) & !(wanted.set & NODIRATIME) } else { named }
+}
+
+/// The same without clearing what is locked, unless an option names it. `nosymfollow` is never
+/// locked.
 fn keep_locked(builder: &Builder, tree: &OwnedFd, wanted: &MountAttributes, current: u64) -> Result<()> {
-    let atime = u64::from(sys::MOUNT_ATTR__ATIME);
-    let clear = wanted.clear & (current | atime);
+    let free = u64::from(sys::MOUNT_ATTR_NOSYMFOLLOW) & current & !wanted.set;
+    let clear = wanted.clear & (current | ATIME) | free;
     builder.set_attributes(tree, Change { set: wanted.set, clear, ..Change::default() })
 }
 
@@ -228,7 +235,7 @@ fn filesystem(
     let mut data = data.to_vec();
     inherit_mode(kind, &target, &mut data)?;
     if let Some(label) = builder.plan.mount_label.as_ref().filter(|_| !ordinary_directory(kind)) {
-        data.push(("context".into(), Some(label.clone())));
+        data.push((builder.plan.extensions.mount_context.into(), Some(label.clone())));
     }
     // Targets below a tmpfs are made in it, so it becomes read-only when all mounts are done.
     let later = kind == "tmpfs" && m.attributes.set & u64::from(sys::MOUNT_ATTR_RDONLY) != 0;
@@ -342,7 +349,17 @@ pub fn find_target(builder: &Builder, m: &Mount, missing: Missing, links: Links)
         .find_or_create(&m.destination, missing, links)
         .doing(|| "find or create the target in the container")?;
     refuse_inside_proc(builder, m, &found.fd)?;
+    refuse_other_kind(&found.fd, missing)?;
     Ok(found)
+}
+
+/// The kernel mounts directories on directories, and everything else on anything else.
+fn refuse_other_kind(target: &OwnedFd, source: Missing) -> Result<()> {
+    match (source, is_directory(target).doing(|| "look at the target")?) {
+        (Missing::Directory, false) => bail!("the target is not a directory, but what is mounted is one"),
+        (Missing::File, true) => bail!("the target is a directory, but what is mounted is not a directory"),
+        _ => Ok(()),
+    }
 }
 
 /// Mounts over procfs could redirect what is later written there (CVE-2019-16884).

@@ -65,7 +65,7 @@ impl Root {
             resolve |= ResolveFlags::NO_SYMLINKS;
         }
         let mut flags = flags | OFlags::CLOEXEC;
-        if links != Links::Follow {
+        if links == Links::NotLast {
             flags |= OFlags::NOFOLLOW;
         }
         let path = if path.is_empty() { "." } else { path };

@@ -14,7 +14,7 @@ mod raw;
 mod syscalls;
 mod tree;
 
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use crate::bundle::spec::{Seccomp, Spec};
 pub use explain::{Query, explain, read_profile};
 
@@ -101,7 +101,12 @@ pub enum Unknown {
 }
 
 /// The filter of a config: `linux.seccomp` as its annotations have it. Problems as of `compile`.
-pub fn filter_of(spec: &Spec, problems: &mut Problems, warnings: &mut Vec<String>) -> Option<Filter> {
+pub fn filter_of(
+    spec: &Spec,
+    unknown: Unknown,
+    problems: &mut Problems,
+    warnings: &mut Vec<String>,
+) -> Option<Filter> {
     let path = "linux.seccomp";
     if let Some(data) = spec.annotations.get(RAW) {
         if spec.linux.seccomp.is_some() {
@@ -109,10 +114,6 @@ pub fn filter_of(spec: &Spec, problems: &mut Problems, warnings: &mut Vec<String
         }
         return Some(raw::read(data, &format!("annotations.{RAW}"), policy::FLAGS_IF_NONE, problems));
     }
-    let unknown = match spec.annotations.contains_key(NO_UNKNOWN) {
-        true => Unknown::Refused,
-        false => Unknown::Skipped,
-    };
     spec.linux.seccomp.as_ref().map(|profile| compile(profile, path, unknown, problems, warnings))
 }
 

@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod clone;
 pub mod exe;
 pub mod mount;
+pub mod netlink;
 pub mod process;
 pub mod pty;
 pub mod signal;

@@ -290,3 +290,17 @@ fn runtime_killed_in_the_middle_is_cleaned_by_force() {
         .unwrap();
     }
 }
+
+#[test]
+fn resctrl_that_is_not_mounted() {
+    let mounted = std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ");
+    if !is_oxrun() || mounted {
+        skip!("this host has resctrl, or another runtime is tested");
+    }
+    fails_cleanly(&["linux.intelRdt: no resctrl filesystem is mounted"], |t| {
+        t.config["linux"]["intelRdt"] = json!({"closID": "gold", "l3CacheSchema": "L3:0=f"});
+    });
+    fails_cleanly(&["linux.intelRdt: no resctrl filesystem is mounted"], |t| {
+        t.config["linux"]["intelRdt"] = json!({"enableMonitoring": true});
+    });
+}

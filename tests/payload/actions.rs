@@ -68,6 +68,9 @@ fn one(action: &str) -> Attempt {
         "forks" => forks(number(path)),
         "raw-socket" => call(libc::SYS_socket, [2, 3, 1, 0, 0, 0]),
         "umask" => Ok(json!(umask())),
+        "scheduler" => scheduler(),
+        // IOPRIO_WHO_PROCESS, the caller.
+        "ioprio" => call(libc::SYS_ioprio_get, [1, 0, 0, 0, 0, 0]),
         "uptime" => Ok(json!([clock(libc::CLOCK_MONOTONIC), clock(libc::CLOCK_BOOTTIME)])),
         "report-fds" => Ok(crate::report::descriptors(path)),
         other => Ok(json!(format!("unknown action {other}"))),
@@ -246,6 +249,30 @@ fn forks(count: i64) -> Attempt {
         }
     }
     Ok(json!({"made": children.len(), "err": error}))
+}
+
+/// sched_getattr(2) of the caller.
+fn scheduler() -> Attempt {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    let mut now = Attributes::default();
+    let size = std::mem::size_of::<Attributes>();
+    // SAFETY: the kernel fills at most `size` bytes.
+    check(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &mut now, size, 0) })?;
+    let times = [now.runtime, now.deadline, now.period];
+    Ok(
+        json!({"policy": now.policy, "flags": now.flags, "nice": now.nice, "priority": now.priority, "times": times}),
+    )
 }
 
 fn umask() -> String {

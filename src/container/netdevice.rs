@@ -1,0 +1,114 @@
+//! `linux.netDevices`: network devices of the host that the container gets. Each is moved into its
+//! network namespace, renamed, given back the addresses that the kernel takes away on the way, and
+//! set up. Done by the host side when init is in its namespaces; what was moved goes back when
+//! `create` fails. After that they are the container's: deleting it does not touch them.
+
+use super::rtnetlink::{Address, Client};
+use crate::bundle::plan::NamespaceKind;
+use crate::error::Doing;
+use crate::sys::clone::setns;
+use anyhow::{Context, Result, bail};
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The devices that were moved, to be put back.
+#[derive(Debug)]
+pub struct Moved {
+    outside: Side,
+    inside: Side,
+    devices: Vec<Device>,
+}
+
+/// A network namespace and a conversation about it.
+#[derive(Debug)]
+struct Side {
+    namespace: OwnedFd,
+    client: Client,
+}
+
+/// A device as it was.
+#[derive(Debug)]
+struct Device {
+    name: String,
+    index_inside: u32,
+    addresses: Vec<Address>,
+    up: bool,
+}
+
+/// Moves `devices` (name on the host, name in the container) into the network namespace of the
+/// process `pid`. When one cannot be moved, none is.
+pub fn give(devices: &[(String, String)], pid: i32) -> Result<Moved> {
+    let mut moved = enter(pid).context("linux.netDevices")?;
+    for (name, inside) in devices {
+        if let Err(error) = moved.give(name, inside) {
+            moved.put_back();
+            let place = format!("move network device `{name}` into the container (linux.netDevices.{name})");
+            return Err(error.context(place));
+        }
+    }
+    Ok(moved)
+}
+
+fn enter(pid: i32) -> Result<Moved> {
+    let outside = Side { namespace: namespace_of("self")?, client: Client::open()? };
+    let namespace = namespace_of(&pid.to_string())?;
+    let inode =
+        |fd: &OwnedFd| rustix::fs::fstat(fd).map(|s| s.st_ino).doing(|| "look at a network namespace");
+    if inode(&namespace)? == inode(&outside.namespace)? {
+        bail!("the container's network namespace is the host's: a device cannot be moved there");
+    }
+    let flag = NamespaceKind::Network.flag();
+    setns(&namespace, flag)
+        .doing(|| "enter the container's network namespace (this needs root on the host)")?;
+    let client = Client::open();
+    setns(&outside.namespace, flag).doing(|| "return to the host's network namespace")?;
+    Ok(Moved { outside, inside: Side { namespace, client: client? }, devices: Vec::new() })
+}
+
+fn namespace_of(pid: &str) -> Result<OwnedFd> {
+    rustix::fs::open(format!("/proc/{pid}/ns/net"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .doing(|| "open the network namespace")
+}
+
+impl Moved {
+    fn give(&mut self, name: &str, inside: &str) -> Result<()> {
+        let Some(index) = self.outside.client.index(name)? else {
+            bail!("there is no such device in the runtime's network namespace");
+        };
+        if !inside.contains('%') && self.inside.client.index(inside)?.is_some() {
+            bail!("a device named `{inside}` exists there already: give another name, or one with `%d`");
+        }
+        let addresses = self.outside.client.addresses(index)?;
+        let up = self.outside.client.is_up(index)?;
+        // Under this name it can be found again: its number may change on the way.
+        let passing = format!("ox{:07x}n{}", std::process::id(), self.devices.len());
+        self.outside.client.move_link(index, self.inside.namespace.as_fd(), &passing)?;
+        let index_inside = self.inside.client.index(&passing)?.context("it is not where it was moved to")?;
+        self.devices.push(Device { name: name.to_string(), index_inside, addresses: addresses.clone(), up });
+        self.inside.client.rename(index_inside, inside)?;
+        settle(&self.inside.client, index_inside, &addresses, true)
+    }
+
+    /// Puts all devices back as they were; what cannot be put back is told.
+    pub fn put_back(&mut self) {
+        while let Some(device) = self.devices.pop() {
+            if let Err(error) = self.put_one_back(&device) {
+                crate::warn!("put network device `{}` back: {error:#}", device.name);
+            }
+        }
+    }
+
+    fn put_one_back(&self, device: &Device) -> Result<()> {
+        self.inside.client.move_link(device.index_inside, self.outside.namespace.as_fd(), &device.name)?;
+        let index = self.outside.client.index(&device.name)?.context("it did not arrive")?;
+        settle(&self.outside.client, index, &device.addresses, device.up)
+    }
+}
+
+/// Addresses, and up.
+fn settle(client: &Client, index: u32, addresses: &[Address], up: bool) -> Result<()> {
+    for address in addresses {
+        client.add_address(index, address)?;
+    }
+    if up { client.set_up(index) } else { Ok(()) }
+}
