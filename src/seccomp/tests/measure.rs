@@ -35,6 +35,7 @@ fn median(times: impl Iterator<Item = Duration>) -> Duration {
 
 #[test]
 #[ignore = "a measurement; run it with --release --ignored --nocapture"]
+#[allow(clippy::disallowed_methods)] // a filter that is loaded stays, so each goes to a thread of its own
 fn compiling_and_loading_take_little_time() {
     let spec = docker();
     let compile_once = || {
