@@ -129,7 +129,10 @@ fn settings(global: &Global) -> Result<Settings> {
             "the systemd cgroup driver is not part of this version: leave --systemd-cgroup out, or use --cgroup-manager cgroupfs"
         );
     }
-    Ok(Settings { without_cgroups: manager == CgroupManager::Disabled })
+    Ok(Settings {
+        without_cgroups: manager == CgroupManager::Disabled,
+        tolerate_missing_rights: cli::root::tolerates_missing_rights(global.rootless),
+    })
 }
 
 /// Without a state directory there is no container; one that was named must be there.

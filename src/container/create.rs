@@ -37,6 +37,8 @@ pub enum StartBy {
 pub struct Settings {
     /// Go without cgroups (`--cgroup-manager disabled`).
     pub without_cgroups: bool,
+    /// Go without them where the caller may not make any and config.json names none (`--rootless`).
+    pub tolerate_missing_rights: bool,
 }
 
 /// A created container, still in the hands of its creator.
@@ -79,7 +81,7 @@ pub fn create(
     let creating = creating_state(args, &plan, &cgroup, rdt.clone())?;
     let entry = reserve(states, &creating, &config)?;
     // A cgroup that cannot be made, or that others are in, is left as it is.
-    if let Err(error) = cgroup.create() {
+    if let Err(error) = make_cgroup(&mut cgroup, settings, &plan) {
         entry.remove()?;
         return Err(error);
     }
@@ -96,6 +98,17 @@ pub fn create(
             Err(error)
         }
     }
+}
+
+/// Makes the cgroup, or leaves none where there is no right to one and none was asked for.
+fn make_cgroup(cgroup: &mut Manager, settings: Settings, plan: &Plan) -> Result<()> {
+    let Err(error) = cgroup.create() else { return Ok(()) };
+    let refused = error.downcast_ref::<cgroup::NotPermitted>().is_some();
+    if !(refused && settings.tolerate_missing_rights && plan.cgroup.path.is_empty()) {
+        return Err(error);
+    }
+    crate::debug!("without a cgroup: {error:#}");
+    Ok(())
 }
 
 /// Reads and lowers config.json.
