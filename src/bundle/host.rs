@@ -29,6 +29,11 @@ impl Host {
             last_capability: last.trim().parse().context("read `/proc/sys/kernel/cap_last_cap`")?,
         })
     }
+
+    /// Whether the caller is root on the host.
+    pub fn is_privileged(&self) -> bool {
+        self.euid == 0 && !self.in_user_namespace
+    }
 }
 
 fn read(path: &str) -> anyhow::Result<String> {

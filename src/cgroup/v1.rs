@@ -101,6 +101,14 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Makes what is missing beside what systemd made, where the first process is already in.
+    pub fn adopt(&mut self) -> Result<()> {
+        for node in self.nodes.iter_mut().chain(&mut self.unified) {
+            node.make()?;
+        }
+        self.node("cpuset").map_or(Ok(()), inherit_cpuset)
+    }
+
     /// Applies limits and, where there are any, device rules.
     pub fn apply(&self, resources: &Resources, devices: &[DeviceRule]) -> Result<()> {
         let mut problems = Problems::default();

@@ -17,7 +17,7 @@ use crate::bundle::Host;
 use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::{self, Options};
 use crate::cgroup::{self, Manager};
-use crate::cli::command::Create;
+use crate::cli::command::{CgroupManager, Create};
 use anyhow::{Context, Result, bail};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -35,9 +35,9 @@ pub enum StartBy {
 /// What the whole invocation shares.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Go without cgroups (`--cgroup-manager disabled`).
-    pub without_cgroups: bool,
-    /// Go without them where the caller may not make any and config.json names none (`--rootless`).
+    /// Who makes the cgroup.
+    pub cgroups: CgroupManager,
+    /// Go without one where the caller may not make any and config.json asks for none (`--rootless`).
     pub tolerate_missing_rights: bool,
 }
 
@@ -73,15 +73,12 @@ pub fn create(
     }
     let sockets = Sockets::connect(args, &plan, detached)?;
     let pid_file = args.pid_file.as_deref().map(PidFile::prepare).transpose()?;
-    let mut cgroup = match settings.without_cgroups {
-        true => Manager::None,
-        false => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, &args.id)?,
-    };
+    let mut cgroup = cgroup_of(settings, &plan, &args.id, &host)?;
     let mut rdt = rdt::Place::find(plan.intel_rdt.as_ref(), &args.id)?;
     let creating = creating_state(args, &plan, &cgroup, rdt.clone())?;
     let entry = reserve(states, &creating, &config)?;
     // A cgroup that cannot be made, or that others are in, is left as it is.
-    if let Err(error) = make_cgroup(&mut cgroup, settings, &plan) {
+    if let Err(error) = cgroup.create().or_else(|error| go_without(&plan, settings, error)) {
         entry.remove()?;
         return Err(error);
     }
@@ -100,15 +97,31 @@ pub fn create(
     }
 }
 
-/// Makes the cgroup, or leaves none where there is no right to one and none was asked for.
-fn make_cgroup(cgroup: &mut Manager, settings: Settings, plan: &Plan) -> Result<()> {
-    let Err(error) = cgroup.create() else { return Ok(()) };
-    let refused = error.downcast_ref::<cgroup::NotPermitted>().is_some();
-    if !(refused && settings.tolerate_missing_rights && plan.cgroup.path.is_empty()) {
-        return Err(error);
+/// Decides where the cgroup will be; makes nothing.
+fn cgroup_of(settings: Settings, plan: &Plan, id: &str, host: &Host) -> Result<Manager> {
+    match settings.cgroups {
+        CgroupManager::Disabled => Ok(Manager::None),
+        CgroupManager::Cgroupfs => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, id),
+        CgroupManager::Systemd => {
+            let layout = cgroup::Layout::probe()?;
+            Manager::of_systemd(layout, &plan.cgroup, id, &plan.annotations, !host.is_privileged())
+        }
     }
-    crate::debug!("without a cgroup: {error:#}");
-    Ok(())
+}
+
+/// An ordinary user who may make no cgroup, and asks for none and for no limits, goes without.
+fn go_without(plan: &Plan, settings: Settings, error: anyhow::Error) -> Result<()> {
+    let asks = !plan.cgroup.path.is_empty() || cgroup::has_limits(&plan.cgroup.resources);
+    match error.downcast_ref::<cgroup::NotPermitted>().is_some() && settings.tolerate_missing_rights {
+        true if asks => {
+            Err(error.context("rootless: linux.resources and linux.cgroupsPath need a delegated cgroup"))
+        }
+        true => {
+            crate::debug!("no cgroup of its own: {error:#}");
+            Ok(())
+        }
+        false => Err(error),
+    }
 }
 
 /// Reads and lowers config.json.
@@ -223,7 +236,9 @@ fn make(
     mut state: State,
 ) -> Result<(State, Launched)> {
     crate::debug!("made the cgroup of `{}`", making.args.id);
-    cgroup.apply(&making.plan.cgroup.resources, &making.plan.cgroup.devices)?;
+    // Device programs need the host's root; in a user namespace no device node can be made anyway.
+    let devices = if making.host.is_privileged() { making.plan.cgroup.devices.as_slice() } else { &[] };
+    cgroup.apply(&making.plan.cgroup.resources, devices)?;
     if let Some(uid) = making.plan.cgroup.delegate {
         cgroup.delegate(uid)?;
     }

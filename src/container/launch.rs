@@ -78,7 +78,7 @@ pub fn launch(launch: Launch) -> Result<Launched> {
     exe::part_from_executable().doing(|| "part from the runtime's executable")?;
     // From here on nobody may trace this process or read its memory (security R9). In a rootless
     // run the id maps are written first, which a process that is not dumpable would refuse.
-    let privileged = launch.host.euid == 0 && !launch.host.in_user_namespace;
+    let privileged = launch.host.is_privileged();
     if privileged {
         sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
     }
@@ -144,6 +144,7 @@ fn explain_clone(error: &std::io::Error, plan: &Plan) -> anyhow::Error {
 
 /// The host side's part, message by message.
 fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut Launched) -> Result<()> {
+    launch.cgroup.entered(&launch.plan.cgroup.resources)?;
     namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, privileged)?;
     raise_hard_limits(launch.plan.process.as_ref(), launched.pid)?;
     if let Some(place) = launch.rdt {
