@@ -78,7 +78,7 @@ impl Scope {
             yes(if layout.is_v2() { "IOAccounting" } else { "BlockIOAccounting" }),
             ("DefaultDependencies".to_string(), Value::Bool(false)),
         ];
-        properties.extend(unit::limits(&settings(&plan.resources, layout.is_v2(), &|_| None)));
+        properties.extend(unit::limits(&settings(&plan.resources, layout.is_v2(), &|_| None), &|_| None));
         if !user {
             properties.extend(unit::devices(&plan.devices));
         }
@@ -200,10 +200,16 @@ impl Scope {
 
     /// Properties for limits that are in force already.
     fn limits(&self, resources: &Resources) -> Vec<(String, Value)> {
-        match &*self.files {
-            Manager::V2(c) => unit::limits(&settings(resources, true, &|file| c.node.read_if_any(file))),
-            _ => unit::limits(&settings(resources, false, &|_| None)),
-        }
+        let v2 = matches!(*self.files, Manager::V2(_));
+        let current = |file: &str| {
+            let node = match &*self.files {
+                Manager::V2(c) => &c.node,
+                Manager::V1(c) => c.node(file.split('.').next()?).ok()?,
+                _ => return None,
+            };
+            node.read_if_any(file)
+        };
+        unit::limits(&settings(resources, v2, &current), &current)
     }
 
     /// Init is in the cgroup: the holder is not needed any more, nor its place among the processes.
