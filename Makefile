@@ -36,7 +36,8 @@ test:
 
 soak: build
 	@tools/packages $(TEST_PACKAGES)
-	RUNTIME=$(CURDIR)/$(BINARY) cargo test --target $(TARGET) --examples --test container -- --ignored soak::
+	cargo build --target $(TARGET) --example payload
+	RUNTIME=$(CURDIR)/$(BINARY) cargo test --target $(TARGET) --test container -- --ignored soak::
 
 lint:
 	cargo fmt --check

@@ -14,11 +14,11 @@ mod seccomp;
 mod sys;
 
 use anyhow::{Result, bail};
-use cli::command::{CgroupManager, Command, Global};
+use cli::command::{CgroupManager, Command, Global, Target};
 use cli::{help, output};
 use container::create::{Settings, StartBy};
 use container::statedir::StateDir;
-use container::{create, delete, events, inspect, kill, pause, ps, run, start, update};
+use container::{create, delete, events, inspect, kill, matching, mounts, pause, ps, run, start, update};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,23 +43,36 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
     match command {
         Command::Help(topic) => output::print(&help::help(topic))?,
         Command::Version => output::print(&help::version())?,
+        Command::Seccomp { profile, query } => {
+            output::print(&seccomp::explain(&seccomp::read_profile(&profile)?, &query)?)?;
+        }
         Command::Features => output::print(&cli::features::of_this_binary()?)?,
         Command::Spec { bundle, rootless } => container::spec::write(bundle.as_deref(), rootless)?,
         Command::Create(args) => {
-            create::check_preserved(args.preserve_fds)?;
             let states = StateDir::open_or_create(&root)?;
             create::create(&states, settings(global), &args, StartBy::Socket, true)?;
         }
-        Command::Run(args) => {
-            create::check_preserved(args.create.preserve_fds)?;
-            return run::run(&StateDir::open_or_create(&root)?, settings(global), &args);
-        }
+        Command::Run(args) => return run::run(&StateDir::open_or_create(&root)?, settings(global), &args),
         Command::Start { id } => start::start(&existing(&root, &id)?, &id)?,
         Command::State { id } => {
             output::print(&output::state(&inspect::state(&existing(&root, &id)?, &id)?)?)?;
         }
-        Command::Kill { id, signal, all } => kill::kill(&existing(&root, &id)?, &id, signal.number(), all)?,
-        Command::Delete { id, force } => delete::delete(StateDir::open(&root)?.as_ref(), &id, force)?,
+        Command::Kill { id: Target::One(id), signal, all } => {
+            kill::kill(&existing(&root, &id)?, &id, signal.number(), all)?;
+        }
+        Command::Kill { id: Target::Matching(pattern), signal, all } => {
+            matching::each(StateDir::open(&root)?.as_ref(), &pattern, |states, id| {
+                kill::kill(states, id, signal.number(), all)
+            })?;
+        }
+        Command::Delete { id: Target::One(id), force } => {
+            delete::delete(StateDir::open(&root)?.as_ref(), &id, force)?;
+        }
+        Command::Delete { id: Target::Matching(pattern), force } => {
+            matching::each(StateDir::open(&root)?.as_ref(), &pattern, |states, id| {
+                delete::delete(Some(states), id, force)
+            })?;
+        }
         Command::Exec(args) => return Ok(exec_status(&root, &args)),
         Command::Pause { id } => pause::pause(&existing(&root, &id)?, &id)?,
         Command::Resume { id } => pause::resume(&existing(&root, &id)?, &id)?,
@@ -69,6 +82,9 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
                 cli::command::Format::Json => format!("{}\n", serde_json::to_string(&pids)?),
                 cli::command::Format::Table => ps::table(&pids, &arguments)?,
             })?;
+        }
+        Command::Mounts { change, id, file } => {
+            mounts::change(&existing(&root, &id)?, &id, change, &file)?;
         }
         Command::Update(args) => update::update(&existing(&root, &args.id)?, &args)?,
         Command::Events { id, stats, interval } => {
@@ -109,7 +125,7 @@ fn settings(global: &Global) -> Settings {
         (None, true) => CgroupManager::Systemd,
         (None, false) => CgroupManager::Cgroupfs,
     };
-    Settings { cgroups }
+    Settings { cgroups, tolerate_missing_rights: cli::root::tolerates_missing_rights(global.rootless) }
 }
 
 /// Without a state directory there is no container; one that was named must be there.

@@ -71,11 +71,14 @@ pub fn flags_after_join(namespaces: &Namespaces) -> u64 {
     if namespaces.joins(NamespaceKind::User) { created_flags(namespaces) } else { 0 }
 }
 
-/// What the host side enters for the time of the clone, because only children are moved.
+/// What the host side enters for the time of the clone: because only children are moved, or because
+/// init, in a user namespace of its own from its birth on, may not enter what others own.
 pub fn is_for_children(namespaces: &Namespaces, kind: NamespaceKind) -> bool {
+    use NamespaceKind::{Cgroup, Ipc, Network, Pid, Time, User, Uts};
     match kind {
-        NamespaceKind::Pid => !namespaces.joins(NamespaceKind::User),
-        NamespaceKind::Time => true,
+        Pid => !namespaces.joins(User),
+        Time => true,
+        Network | Ipc | Uts | Cgroup => namespaces.creates(User),
         _ => false,
     }
 }
@@ -190,8 +193,17 @@ pub fn write_id_maps(procfs: &Procfs, pid: i32, namespaces: &Namespaces, privile
     write_map(procfs, pid, "gid", &namespaces.gid_map)
 }
 
+/// The kernel takes a map in one write of less than a page (user_namespaces(7)).
+const MAX_MAP: usize = 4096;
+
 fn write_map(procfs: &Procfs, pid: i32, which: &str, map: &[IdMap]) -> Result<()> {
     let text = map_text(map);
+    if text.len() >= MAX_MAP {
+        bail!(
+            "the {which} map (linux.{which}Mappings) has {} bytes as text; the kernel takes less than {MAX_MAP}",
+            text.len()
+        );
+    }
     procfs
         .write(&format!("{pid}/{which}_map"), text.as_bytes())
         .doing(|| format!("write the {which} map (linux.{which}Mappings)"))

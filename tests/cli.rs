@@ -92,3 +92,48 @@ fn output_that_cannot_be_written_is_an_error() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("write to stdout: no space left on device"));
 }
+
+#[test]
+fn seccomp_explain_reads_a_profile_or_a_config() {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+    let explain = |arguments: &[&str]| oxrun(&[&["seccomp", "explain"], arguments].concat());
+    let said = |arguments: &[&str]| {
+        let output = explain(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout).to_owned()
+    };
+    for name in ["docker-config.json", "docker-seccomp-oci.json"] {
+        let file = format!("{data}/{name}");
+        assert!(said(&[&file]).contains(" instructions of 4096; "), "{name}");
+        let socket = said(&[&file, "--arch", "x86_64", "socket", "38"]);
+        assert!(
+            socket.starts_with("socket (0x29) on SCMP_ARCH_X86_64: SCMP_ACT_ERRNO(1) after "),
+            "{socket}"
+        );
+        let other = said(&["--arch=x86_64", &file, "41", "0x27"]);
+        assert!(other.starts_with("socket (0x29) on SCMP_ARCH_X86_64: SCMP_ACT_ALLOW after "), "{other}");
+        let all_bits = said(&["--arch=x86_64", "--", &file, "socket", "-1"]);
+        assert!(all_bits.contains("load arg0 high: 0xffffffff"), "{all_bits}");
+    }
+    let engine = format!("{data}/docker-default-seccomp.json");
+    let (bare, none) = (temporary("bare.json"), temporary("none.json"));
+    write(&bare, r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"x"}]}"#)
+        .unwrap();
+    write(&none, r#"{"ociVersion":"1.0.0","linux":{}}"#).unwrap();
+    let (bare_path, none_path) = (bare.to_str().unwrap(), none.to_str().unwrap());
+    for (arguments, message) in [
+        (&["/nonexistent"][..], "read `/nonexistent`: no such file or directory"),
+        (&[&engine], "this is a profile for container engines"),
+        (&[bare_path], "linux.seccomp.syscalls[0].action: unknown action `x`"),
+        (&[none_path], "the config has no linux.seccomp"),
+        (&[none_path, "read", "1x"], "read the argument `1x`"),
+        (&[none_path, "read", "1", "2", "3", "4", "5", "6", "7"], "too many arguments"),
+    ] {
+        let output = explain(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&output.stderr).contains(message), "{arguments:?}: {}", text(&output.stderr));
+    }
+    assert!(text(&oxrun(&["seccomp", "compile", "x"]).stderr).contains("there is `seccomp explain`"));
+    remove_file(&bare).unwrap();
+    remove_file(&none).unwrap();
+}

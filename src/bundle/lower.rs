@@ -5,7 +5,11 @@ use super::host::Host;
 use super::json::{NUL, Problems};
 use super::lists::normalise;
 use super::plan::{CgroupPlan, Mount, MountSource, NamespaceKind, Namespaces, Plan, Process};
-use super::{devices, hooks, id_maps, memory_policy, mounts, namespaces, net_devices, process, spec, sysctl};
+use super::{
+    annotations, devices, hooks, id_maps, memory_policy, mounts, namespaces, net_devices, process, spec,
+    sysctl,
+};
+use crate::seccomp::{Filter, Unknown};
 use linux_raw_sys::general::MOUNT_ATTR_RDONLY;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +44,7 @@ pub fn lower(spec: &spec::Spec, options: &Options, host: &Host) -> Result<Plan, 
         mounts::Context { bundle: &options.bundle, user_namespace: namespaces.has(NamespaceKind::User) };
     let mounts = mounts::lower(&spec.mounts, &context, p, w);
     let hooks = hooks::lower(&spec.hooks, p);
-    check_annotations(spec, p, w);
+    let extensions = annotations::lower(spec, p, w);
     p.0.append(&mut later.0);
     check_caller(&namespaces, host, p);
     let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
@@ -60,7 +64,7 @@ pub fn lower(spec: &spec::Spec, options: &Options, host: &Host) -> Result<Plan, 
         net_devices,
         cgroup: lower_cgroup(linux, delegate, host, p),
         root_propagation: lower_propagation(&linux.rootfs_propagation, p),
-        seccomp: linux.seccomp.as_ref().map(|s| crate::seccomp::compile(s, "linux.seccomp", p, w)),
+        seccomp: lower_seccomp(spec, p, w),
         masked_paths: lower_paths(&linux.masked_paths, "linux.maskedPaths", &namespaces, p),
         readonly_paths: lower_paths(&linux.readonly_paths, "linux.readonlyPaths", &namespaces, p),
         mount_label: Some(linux.mount_label.clone()).filter(|label| !label.is_empty()),
@@ -71,6 +75,7 @@ pub fn lower(spec: &spec::Spec, options: &Options, host: &Host) -> Result<Plan, 
         namespaces,
         process,
         hooks,
+        extensions,
         annotations: spec.annotations.clone(),
         warnings,
     };
@@ -156,25 +161,12 @@ fn lower_hostname(
     Some(name.to_string())
 }
 
-/// Annotations that change what is done; others of their family are probably meant for it.
-const KNOWN_ANNOTATIONS: [&str; 7] = [
-    "run.oci.hooks.stdout",
-    "run.oci.hooks.stderr",
-    "run.oci.keep_original_groups",
-    "run.oci.pidfd_receiver",
-    "run.oci.systemd.subgroup",
-    "run.oci.seccomp_fail_unknown_syscall",
-    "run.oci.mount_context_type",
-];
-
-fn check_annotations(spec: &spec::Spec, problems: &mut Problems, warnings: &mut Vec<String>) {
-    for key in spec.annotations.keys() {
-        if key.is_empty() {
-            problems.add("annotations", "an empty key: every annotation needs a name");
-        } else if key.starts_with("run.oci.") && !KNOWN_ANNOTATIONS.contains(&key.as_str()) {
-            warnings.push(format!("annotations.{key}: unknown and without effect"));
-        }
-    }
+fn lower_seccomp(spec: &spec::Spec, problems: &mut Problems, warnings: &mut Vec<String>) -> Option<Filter> {
+    let unknown = match annotations::switch(spec, crate::seccomp::NO_UNKNOWN, problems) {
+        true => Unknown::Refused,
+        false => Unknown::Skipped,
+    };
+    crate::seccomp::filter_of(spec, unknown, problems, warnings)
 }
 
 fn check_caller(namespaces: &Namespaces, host: &Host, problems: &mut Problems) {

@@ -2,6 +2,7 @@
 //! `Host::probe`; called first by every command that makes a container or a process. `lower` is
 //! the way in; each of the other files lowers what it is named after.
 
+mod annotations;
 mod capabilities;
 pub mod default_spec;
 mod devices;

@@ -58,10 +58,27 @@ pub struct Plan {
     pub net_devices: Vec<(String, String)>,
     /// `linux.intelRdt` as given.
     pub intel_rdt: Option<spec::IntelRdt>,
+    /// What annotations ask for beyond the specification.
+    pub extensions: Extensions,
     /// Annotations as given.
     pub annotations: BTreeMap<String, String>,
     /// What is not an error but should be known, one line each; logged once by the caller.
     pub warnings: Vec<String>,
+}
+
+/// What annotations (`run.oci.…`) ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extensions {
+    /// File that the standard output of hooks is appended to.
+    pub hook_stdout: Option<PathBuf>,
+    /// File that the standard error of hooks is appended to.
+    pub hook_stderr: Option<PathBuf>,
+    /// Leave the supplementary groups of the caller.
+    pub keep_groups: bool,
+    /// Socket that a pidfd of the container's process is sent to.
+    pub pidfd_receiver: Option<PathBuf>,
+    /// The mount option that carries `linux.mountLabel`.
+    pub mount_context: &'static str,
 }
 
 /// The kinds of namespaces, in the specification's spelling.

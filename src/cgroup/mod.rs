@@ -26,7 +26,7 @@ pub use setting::Old;
 pub use stats::Stats;
 pub use unit::ANNOTATION as SYSTEMD_ANNOTATION;
 
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
 use crate::error;
@@ -98,8 +98,6 @@ pub struct HierarchyView {
     pub name: String,
     /// Options to mount it with (`cpu,cpuacct`; `none,name=systemd`); empty for cgroup2.
     pub mount_data: String,
-    /// Where the host has it mounted.
-    pub mountpoint: PathBuf,
     /// The container's own directory in it on the host.
     pub container_path: PathBuf,
     /// Links beside it: name and target (`cpu` to `cpu,cpuacct`).
@@ -231,6 +229,7 @@ impl Manager {
     }
 
     /// Moves a running process in. Slow: the kernel waits for all CPUs.
+    #[cfg(test)]
     pub fn add_process(&self, pid: i32) -> Result<()> {
         match self {
             Manager::Systemd(s) => s.files.add_process(pid),

@@ -9,7 +9,8 @@ use super::quantity;
 use super::signal::Signal;
 use super::update::Update;
 use crate::log;
-use anyhow::{Result, bail};
+use crate::seccomp::Query;
+use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +34,31 @@ pub struct Global {
     pub cgroup_manager: Option<CgroupManager>,
     /// Whether missing rights to cgroups are tolerated.
     pub rootless: Rootless,
+}
+
+/// Which containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The one with this id.
+    One(String),
+    /// All whose id has a match of this regular expression (`--regex`).
+    Matching(String),
+}
+
+impl Target {
+    fn of(matches: &Matches) -> Result<Target> {
+        let id = matches.id()?;
+        Ok(if matches.switch("regex") { Target::Matching(id) } else { Target::One(id) })
+    }
+}
+
+/// What `mounts` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountsChange {
+    /// Mount what is listed.
+    Add,
+    /// Unmount what is on the destinations listed.
+    Remove,
 }
 
 /// `--cgroup-manager`.
@@ -78,7 +104,7 @@ pub enum Command {
     /// Send a signal.
     Kill {
         /// Which container.
-        id: String,
+        id: Target,
         /// What is sent.
         signal: Signal,
         /// To all its processes.
@@ -87,7 +113,7 @@ pub enum Command {
     /// Remove a container.
     Delete {
         /// Which container.
-        id: String,
+        id: Target,
         /// Kill it first; an unknown one is no error.
         force: bool,
     },
@@ -104,6 +130,13 @@ pub enum Command {
         bundle: Option<PathBuf>,
         /// For a container without root.
         rootless: bool,
+    },
+    /// Explain a seccomp profile.
+    Seccomp {
+        /// The file it is in.
+        profile: PathBuf,
+        /// What is asked.
+        query: Query,
     },
     /// Run another process in a container.
     Exec(Exec),
@@ -125,6 +158,15 @@ pub enum Command {
         format: Format,
         /// For ps(1).
         arguments: Vec<OsString>,
+    },
+    /// Change the mounts of a running container.
+    Mounts {
+        /// How.
+        change: MountsChange,
+        /// Which container.
+        id: String,
+        /// A list of mounts as JSON.
+        file: PathBuf,
     },
     /// Change limits.
     Update(Update),
@@ -279,12 +321,12 @@ pub fn kill(matches: &Matches) -> Result<Command> {
         Some(name) => Signal::parse(&name)?,
         None => Signal::TERM,
     };
-    Ok(Command::Kill { id: matches.id()?, signal, all: matches.switch("all") })
+    Ok(Command::Kill { id: Target::of(matches)?, signal, all: matches.switch("all") })
 }
 
 /// `delete`.
 pub fn delete(matches: &Matches) -> Result<Command> {
-    Ok(Command::Delete { id: matches.id()?, force: matches.switch("force") })
+    Ok(Command::Delete { id: Target::of(matches)?, force: matches.switch("force") })
 }
 
 /// `list`.
@@ -309,6 +351,44 @@ pub fn spec(matches: &Matches) -> Result<Command> {
 /// `features`.
 pub fn features(_: &Matches) -> Result<Command> {
     Ok(Command::Features)
+}
+
+/// `mounts`.
+pub fn mounts(matches: &Matches) -> Result<Command> {
+    let argument = |index| Ok::<_, anyhow::Error>(matches.argument(index)?.unwrap_or_default());
+    let change = match argument(0)?.as_str() {
+        "add" => MountsChange::Add,
+        "remove" => MountsChange::Remove,
+        other => bail!("unknown action `{other}` of mounts: use add or remove"),
+    };
+    Ok(Command::Mounts { change, id: argument(1)?, file: argument(2)?.into() })
+}
+
+/// `seccomp`.
+pub fn seccomp(matches: &Matches) -> Result<Command> {
+    let what = matches.argument(0)?.unwrap_or_default();
+    if what != "explain" {
+        bail!("unknown command `seccomp {what}`: there is `seccomp explain`");
+    }
+    let [profile, given @ ..] = matches.arguments_after_id() else {
+        bail!("`seccomp explain` needs a profile: a file with linux.seccomp, or a config.json");
+    };
+    let mut args = Vec::new();
+    for index in 3..given.len() + 2 {
+        args.extend(matches.argument(index)?.as_deref().map(argument_of_call).transpose()?);
+    }
+    let query = Query { arch: matches.text("arch")?.map(str::to_owned), syscall: matches.argument(2)?, args };
+    Ok(Command::Seccomp { profile: profile.into(), query })
+}
+
+/// An argument of a system call: decimal, hexadecimal after `0x`, or negative.
+fn argument_of_call(text: &str) -> Result<u64> {
+    let number = match (text.strip_prefix("0x"), text.starts_with('-')) {
+        (Some(digits), _) => u64::from_str_radix(digits, 16),
+        (None, true) => text.parse::<i64>().map(i64::cast_unsigned),
+        (None, false) => text.parse(),
+    };
+    number.with_context(|| format!("read the argument `{text}`: a number in 64 bits, such as 38 or 0x26"))
 }
 
 /// `pause`.

@@ -46,7 +46,7 @@ const HOOKS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 /// Annotations that change what the runtime does on the host; those ending in `.` are prefixes.
-const UNSAFE_ANNOTATIONS: &[&str] = &[crate::cgroup::SYSTEMD_ANNOTATION];
+const UNSAFE_ANNOTATIONS: &[&str] = &[crate::cgroup::SYSTEMD_ANNOTATION, "run.oci."];
 
 /// The names that other parts know.
 #[derive(Debug, Default)]
@@ -225,7 +225,8 @@ mod tests {
         assert_eq!(value["ociVersionMax"], "1.3.0");
         assert_eq!(value["hooks"].as_array().unwrap().len(), 6);
         assert_eq!(value["mountOptions"], json!(["bind", "ro", "rro"]));
-        assert_eq!(value["potentiallyUnsafeConfigAnnotations"], json!(["org.systemd.property."]));
+        let unsafe_annotations = json!(["org.systemd.property.", "run.oci."]);
+        assert_eq!(value["potentiallyUnsafeConfigAnnotations"], unsafe_annotations);
         assert_eq!(value["annotations"]["oxrun.version"], VERSION);
         let linux = &value["linux"];
         let namespaces = json!(["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]);

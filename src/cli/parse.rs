@@ -303,7 +303,7 @@ fn switch_value(flag: &Flag, given: Option<&OsStr>) -> Result<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::command::{Create, Format, Rootless, Run};
+    use super::super::command::{Create, Format, MountsChange, Rootless, Run, Target};
     use super::super::table::COMMANDS;
     use super::*;
     use crate::log;
@@ -346,9 +346,11 @@ mod tests {
         };
         assert_eq!(global(text).unwrap(), expected);
         let Command::Kill { id, signal, all } = line("--root=/r kill --all ID 9").unwrap() else { panic!() };
-        assert_eq!((id.as_str(), signal.number(), all), ("ID", 9, true));
+        assert_eq!((id, signal.number(), all), (Target::One("ID".into()), 9, true));
         let Command::Delete { id, force } = line("delete --force ID").unwrap() else { panic!() };
-        assert_eq!((id.as_str(), force), ("ID", true));
+        assert_eq!((id, force), (Target::One("ID".into()), true));
+        let Command::Delete { id, .. } = line("delete -f --regex ^a.*").unwrap() else { panic!() };
+        assert_eq!(id, Target::Matching("^a.*".into()));
         assert!(matches!(line("--log-format=json --log /x features").unwrap(), Command::Features));
     }
 
@@ -397,6 +399,9 @@ mod tests {
     #[test]
     fn small_commands() {
         assert!(matches!(line("start c").unwrap(), Command::Start { id } if id == "c"));
+        assert!(
+            matches!(line("mounts remove c f").unwrap(), Command::Mounts { change: MountsChange::Remove, id, .. } if id == "c")
+        );
         assert!(matches!(line("state c").unwrap(), Command::State { id } if id == "c"));
         assert!(matches!(line("list").unwrap(), Command::List { format: Format::Table, quiet: false }));
         assert!(matches!(
@@ -529,6 +534,7 @@ mod tests {
             "MANAGER" => "cgroupfs",
             "MODE" => "true",
             "TARGET" => "/x",
+            "ARCH" => "x86",
             "SIZE" => "5m",
             "DURATION" => "7s",
             "NAME=VALUE" => "A=1",
@@ -547,7 +553,9 @@ mod tests {
     fn no_option_is_parsed_and_ignored() {
         for row in COMMANDS {
             let arguments = match row.name {
+                "seccomp" => "explain c",
                 "exec" => "c sh",
+                "mounts" => "add c /x",
                 _ if row.least > 0 => "c",
                 _ => "",
             };

@@ -1,4 +1,4 @@
-//! Where states are kept when `--root` is not given. Used by `main`.
+//! Where states are kept when `--root` is not given, and who counts as an ordinary user. Used by `main`.
 
 use super::command::Rootless;
 use std::ffi::{OsStr, OsString};
@@ -15,6 +15,15 @@ pub fn default_root(rootless: Rootless) -> PathBuf {
         user: std::env::var_os("USER"),
         rootless,
     })
+}
+
+/// Whether missing rights to cgroups are tolerated: by default for everyone but the host's root.
+pub fn tolerates_missing_rights(rootless: Rootless) -> bool {
+    match rootless {
+        Rootless::True => true,
+        Rootless::False => false,
+        Rootless::Auto => !rustix::process::geteuid().is_root() || in_user_namespace(),
+    }
 }
 
 /// What the choice depends on.

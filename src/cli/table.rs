@@ -96,6 +96,8 @@ const NO_NEW_KEYRING: Flag =
 const NO_SUBREAPER: Flag = switch("no-subreaper", &[], "do not become a subreaper");
 const DETACH: Flag = switch("detach", &['d'], "return once the process runs instead of waiting for it");
 const KEEP: Flag = switch("keep", &[], "keep the container after its process has ended");
+const REGEX: Flag =
+    switch("regex", &['r'], "the id is a regular expression: do it to every container whose id has a match");
 const FORMAT: Flag = value("format", &['f'], "FORMAT", "shape of the output: table (default) or json");
 
 const ID_HELP: &str = "<container-id>";
@@ -133,11 +135,14 @@ pub static COMMANDS: &[CommandRow] = &[
         raw_after: None,
         summary: "remove a container and all it holds",
         description: "Removes a stopped container: its state, its cgroup and what else was made for it.",
-        flags: &[switch(
-            "force",
-            &['f'],
-            "kill the container first if it runs; a container that does not exist is no error",
-        )],
+        flags: &[
+            switch(
+                "force",
+                &['f'],
+                "kill the container first if it runs; a container that does not exist is no error",
+            ),
+            REGEX,
+        ],
         build: command::delete,
     },
     CommandRow {
@@ -212,7 +217,7 @@ pub static COMMANDS: &[CommandRow] = &[
         summary: "send a signal to a container's process",
         description: "Sends a signal (default: SIGTERM) to the container's process. The signal is a name with\n\
             or without SIG, in any case, or a number from 0 to 64.",
-        flags: &[switch("all", &['a'], "send it to every process of the container")],
+        flags: &[switch("all", &['a'], "send it to every process of the container"), REGEX],
         build: command::kill,
     },
     CommandRow {
@@ -225,6 +230,18 @@ pub static COMMANDS: &[CommandRow] = &[
         description: "Lists the containers whose state is under --root, sorted by id.",
         flags: &[FORMAT, switch("quiet", &['q'], "print ids alone, one per line")],
         build: command::list,
+    },
+    CommandRow {
+        name: "mounts",
+        arguments: "add|remove <container-id> <file>",
+        least: 3,
+        most: 3,
+        raw_after: None,
+        summary: "add mounts to a running container or remove them",
+        description: "Adds the mounts that the file lists, in the form of `mounts` in config.json, to a running\n\
+            container, or removes what is mounted on their destinations. All are added or none.",
+        flags: &[],
+        build: command::mounts,
     },
     CommandRow {
         name: "pause",
@@ -283,6 +300,25 @@ pub static COMMANDS: &[CommandRow] = &[
             NO_SUBREAPER,
         ],
         build: command::run,
+    },
+    CommandRow {
+        name: "seccomp",
+        arguments: "explain <profile> [syscall [argument...]]",
+        least: 2,
+        most: 9,
+        raw_after: None,
+        summary: "show what a seccomp profile does",
+        description: "Prints the size of the filter that a profile is compiled to and what becomes of every system\n\
+            call; with a system call (name or number) and its arguments (numbers, others are 0) what\n\
+            becomes of that call, and each instruction on the way. The profile is a file: a config.json,\n\
+            or its linux.seccomp alone. `--` goes before a negative argument.",
+        flags: &[value(
+            "arch",
+            &[],
+            "ARCH",
+            "the call's architecture, such as x86 (default: this machine's)",
+        )],
+        build: command::seccomp,
     },
     CommandRow {
         name: "spec",

@@ -4,9 +4,11 @@
 
 use super::delete;
 use super::error::Error;
+use super::handover::Handover;
 use super::hooks;
 use super::identity::Identity;
 use super::launch::{Launch, Launched, launch};
+use super::notify;
 use super::pidfile::PidFile;
 use super::rdt;
 use super::statedir::{Entry, Phase, State, StateDir};
@@ -20,19 +22,6 @@ use anyhow::{Context, Result, bail};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::SystemTime;
-
-/// Sees that the descriptors which the process is to keep were handed over. Descriptors of this
-/// program are close-on-exec, those of the caller are not.
-pub fn check_preserved(count: u32) -> Result<()> {
-    for number in 3..count.saturating_add(3) {
-        if !crate::sys::process::is_inherited(number as i32) {
-            bail!(
-                "--preserve-fds {count}: descriptor {number} is not open; pass {count} descriptors from 3 on"
-            );
-        }
-    }
-    Ok(())
-}
 
 /// How init will be told to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +37,8 @@ pub enum StartBy {
 pub struct Settings {
     /// Who makes the cgroup.
     pub cgroups: CgroupManager,
+    /// Go without where the caller may not make any and config.json names none (`--rootless`).
+    pub tolerate_missing_rights: bool,
 }
 
 /// A created container, still in the hands of its creator.
@@ -55,8 +46,6 @@ pub struct Settings {
 pub struct Created {
     /// Its directory, unlocked.
     pub entry: Entry,
-    /// What was written there.
-    pub state: State,
     /// Init.
     pub launched: Launched,
     /// The plan it was made from.
@@ -72,8 +61,13 @@ pub fn create(
     detached: bool,
 ) -> Result<Created> {
     super::statedir::check_id(&args.id)?;
+    let handover = Handover::to_container(args.preserve_fds)?;
     let host = Host::probe()?;
-    let (config, plan) = read_plan(args, &host)?;
+    let notifies = notify::manager().map(|_| states.path_of(&args.id)).transpose()?;
+    let (config, mut plan) = read_plan(args, &host, notifies.as_deref())?;
+    if let Some(process) = &mut plan.process {
+        handover.announce(&mut process.env);
+    }
     for warning in &plan.warnings {
         crate::warn!("{warning}");
     }
@@ -84,16 +78,17 @@ pub fn create(
     let creating = creating_state(args, &plan, &cgroup, rdt.clone())?;
     let entry = reserve(states, &creating, &config)?;
     // A cgroup that cannot be made, or that others are in, is left as it is.
-    if let Err(error) = cgroup.create().or_else(|error| go_without(&plan, &host, error)) {
+    if let Err(error) = cgroup.create().or_else(|error| go_without(&plan, settings, error)) {
         entry.remove()?;
         return Err(error);
     }
     let made = rdt::make(rdt.as_mut(), plan.intel_rdt.as_ref()).and_then(|()| {
-        let making = Making { args, plan: &plan, host: &host, start, rdt: rdt.as_ref() };
+        let making =
+            Making { args, plan: &plan, host: &host, start, preserve_fds: handover.all, rdt: rdt.as_ref() };
         make(&making, &entry, &mut cgroup, sockets, pid_file, creating)
     });
     match made {
-        Ok((state, launched)) => Ok(Created { entry, state, launched, plan }),
+        Ok((_, launched)) => Ok(Created { entry, launched, plan }),
         Err(error) => {
             rdt.iter_mut().for_each(rdt::Place::undo);
             undo(entry, &mut cgroup, &plan);
@@ -114,36 +109,40 @@ fn cgroup_of(settings: Settings, plan: &Plan, id: &str, host: &Host) -> Result<M
     }
 }
 
-/// An ordinary user who may make no cgroup, and asks for none and for no limits, goes without.
-fn go_without(plan: &Plan, host: &Host, error: anyhow::Error) -> Result<()> {
-    let asks = !plan.cgroup.path.is_empty() || cgroup::has_limits(&plan.cgroup.resources);
-    match error.is::<cgroup::NotPermitted>() && !host.is_privileged() {
-        true if asks => {
-            Err(error.context("rootless: linux.resources and linux.cgroupsPath need a delegated cgroup"))
-        }
-        true => {
-            crate::debug!("no cgroup of its own: {error:#}");
-            Ok(())
-        }
-        false => Err(error),
+/// Who may make no cgroup, and asks for none and for no limits, goes without.
+fn go_without(plan: &Plan, settings: Settings, error: anyhow::Error) -> Result<()> {
+    if !error.is::<cgroup::NotPermitted>() || !settings.tolerate_missing_rights {
+        return Err(error);
     }
+    if !plan.cgroup.path.is_empty() || cgroup::has_limits(&plan.cgroup.resources) {
+        return Err(error.context("rootless: linux.cgroupsPath and linux.resources need a delegated cgroup"));
+    }
+    crate::debug!("no cgroup of its own: {error:#}");
+    Ok(())
 }
 
 /// Reads and lowers config.json.
-fn read_plan(args: &Create, host: &Host) -> Result<(Vec<u8>, Plan)> {
+fn read_plan(args: &Create, host: &Host, notifies: Option<&Path>) -> Result<(Vec<u8>, Plan)> {
     let directory = args.bundle.as_deref().unwrap_or(Path::new("."));
-    let bundle = bundle::read(directory, args.config.as_deref())?;
+    let mut bundle = bundle::read(directory, args.config.as_deref())?;
+    if let Some(state) = notifies {
+        notify::add_to(&mut bundle.spec, state);
+    }
     let options = Options { bundle: bundle.path, no_pivot: args.no_pivot };
     let plan = bundle::lower(&bundle.spec, &options, host)
         .map_err(|problems| anyhow::anyhow!("config.json: {problems}"))?;
     Ok((bundle.text, plan))
 }
 
+/// The annotation that names another receiver of the pidfd.
+const PIDFD_RECEIVER: &str = "annotations.run.oci.pidfd_receiver";
+
 /// Receivers of the terminal and of the pidfd, connected before anything is made.
 #[derive(Debug, Default)]
 struct Sockets {
     console: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
+    pidfd_receiver: Option<OwnedFd>,
 }
 
 impl Sockets {
@@ -171,6 +170,7 @@ impl Sockets {
         Ok(Sockets {
             console: connect("--console-socket", &args.console_socket)?,
             pidfd: connect("--pidfd-socket", &args.pidfd_socket)?,
+            pidfd_receiver: connect(PIDFD_RECEIVER, &plan.extensions.pidfd_receiver)?,
         })
     }
 }
@@ -220,6 +220,7 @@ struct Making<'a> {
     plan: &'a Plan,
     host: &'a Host,
     start: StartBy,
+    preserve_fds: u32,
     rdt: Option<&'a rdt::Place>,
 }
 
@@ -239,6 +240,9 @@ fn make(
         cgroup.delegate(uid)?;
     }
     let start = (making.start == StartBy::Socket).then(|| entry.bind_start_socket()).transpose()?;
+    if notify::manager().is_some() {
+        notify::make_directory(entry)?;
+    }
     let mut launched = launch(Launch {
         id: &making.args.id,
         plan: making.plan,
@@ -247,7 +251,7 @@ fn make(
         start,
         console: sockets.console,
         new_keyring: !making.args.no_new_keyring,
-        preserve_fds: making.args.preserve_fds,
+        preserve_fds: making.preserve_fds,
         host: making.host,
     })?;
     crate::debug!("init of `{}` is ready, pid {}", making.args.id, launched.pid);
@@ -257,8 +261,11 @@ fn make(
         // With the parents that had to be made, which go with the container.
         state.cgroup = location_of(cgroup)?;
         state.init = Some(Identity::of(pid)?);
-        if let Some(socket) = &sockets.pidfd {
-            terminal::send_fd("--pidfd-socket", socket, launched.pidfd.as_fd(), "pidfd")?;
+        for (name, socket) in [("--pidfd-socket", &sockets.pidfd), (PIDFD_RECEIVER, &sockets.pidfd_receiver)]
+        {
+            if let Some(socket) = socket {
+                terminal::send_fd(name, socket, launched.pidfd.as_fd(), "pidfd")?;
+            }
         }
         entry.write_state(&state)?;
         if let Some(file) = pid_file {

@@ -1,36 +1,33 @@
-//! `exec`: another process in a container. Everything that needs the host is opened first; then this
-//! process enters the container's namespaces for good and clones the process into them, so that it
-//! is born inside and nothing of the host is in reach of the container. What stays outside is the
-//! user namespace (the host's privileges are still needed) and the cgroup namespace (clone3 into a
-//! cgroup wants to see it); those the new process enters itself.
+//! `exec`: another process in a container, cloned into it by the way that `entrance` describes; then
+//! the conversation with it until its program runs, and in the foreground waiting for its end.
 
 use super::delete::cgroup_of;
+use super::entrance::Entrance;
 use super::error::Error;
 use super::foreground::{self, Console};
+use super::handover::Handover;
 use super::pidfile::PidFile;
 use super::statedir::{Entry, State, StateDir, Status};
 use super::terminal::{self, HostTerminal};
 use super::{inspect, launch, subcgroup, tenant};
 use crate::bundle::host::Host;
-use crate::bundle::plan::{NamespaceKind, Plan, Process};
+use crate::bundle::plan::{Plan, Process};
 use crate::cgroup::Join;
 use crate::cli::exec::Exec;
-use crate::container::identity::ended;
 use crate::error::Doing;
 use crate::init::exec::{self as inside, Job};
 use crate::init::sync::{Channel, Message};
-use crate::namespaces;
 use crate::procfs::Procfs;
 use crate::seccomp::notify::{self, Agent};
-use crate::sys::clone::{Forked, clone3, setns};
+use crate::sys::clone::{Forked, clone3};
 use crate::sys::process::{self as sys, Exit};
-use crate::sys::{exe, signal};
+use crate::sys::signal;
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Runs the process; the answer is its exit status, 0 when detached.
 pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
+    let handover = Handover::to_process(args.preserve_fds)?;
     let host = Host::probe()?;
     let entry = states.open_entry(&args.id)?;
     let state = entry.state()?;
@@ -39,10 +36,13 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     let plan = super::lower_again(&spec, &state)?;
     let process = tenant::process(args, &spec, &host)?;
     let outside = Outside::open(args, &process, &plan)?;
-    let entrance = Entrance::open(args, &state, &plan, init, &host)?;
+    let privileged = host.euid == 0 && !host.in_user_namespace;
+    let cgroups = Cgroups::open(args, &state, init.pid)?;
+    let entrance = Entrance::open(&plan, init.pid, init.pidfd, privileged)?;
     // Blocked before the process exists, so that it has its own dispositions, and none is lost.
     signal::block_all().doing(|| "block signals")?;
-    let born = enter_and_clone(args, &state, &plan, &process, entrance)?;
+    let making = Making { args, handover, state: &state, plan: &plan, process: &process, host: &host };
+    let born = enter_and_clone(&making, entrance, cgroups)?;
     let mut talk = Talk { args, state: &state, status, outside: &outside, born: &born, master: None };
     if let Err(error) = talk.until_executed().and_then(|()| talk.announce()) {
         born.kill();
@@ -117,55 +117,20 @@ impl<'a> Outside<'a> {
     }
 }
 
-/// The way in.
-struct Entrance {
-    init: Init,
-    /// Namespaces that this process enters before the clone, and that the new one enters after.
-    before: u64,
-    after: u64,
-    user_namespace: bool,
-    root: Option<OwnedFd>,
+/// The cgroups that the process goes to.
+struct Cgroups {
     join: Join,
     /// Where else on cgroup v2: where init is now.
     elsewhere: Option<OwnedFd>,
-    procfs: Procfs,
-    privileged: bool,
-    last_capability: u32,
 }
 
-impl Entrance {
-    fn open(args: &Exec, state: &State, plan: &Plan, init: Init, host: &Host) -> Result<Entrance> {
-        let privileged = host.euid == 0 && !host.in_user_namespace;
-        let all = namespaces::differing(init.pid)?;
-        let (user, cgroup) = (NamespaceKind::User.flag(), NamespaceKind::Cgroup.flag());
-        // Without privileges on the host they come from the user namespace, so that is first.
-        let after = all & if privileged { user | cgroup } else { cgroup };
+impl Cgroups {
+    fn open(args: &Exec, state: &State, init: i32) -> Result<Cgroups> {
         let location = cgroup_of(state)?.location();
-        let join = subcgroup::join(&location, &args.cgroups, init.pid)?;
-        let elsewhere = args.cgroups.is_empty().then(|| subcgroup::of_init(&location, init.pid)).flatten();
-        let root = (all & NamespaceKind::Mount.flag() == 0).then(|| open_root(plan)).transpose()?;
-        if ended(&init.pidfd)? {
-            bail!(Error::WrongState("cannot exec in a stopped container".into()));
-        }
-        Ok(Entrance {
-            init,
-            before: all & !after,
-            after,
-            user_namespace: all & user != 0,
-            root,
-            join,
-            elsewhere,
-            procfs: Procfs::open()?,
-            privileged,
-            last_capability: host.last_capability,
-        })
+        let join = subcgroup::join(&location, &args.cgroups, init)?;
+        let elsewhere = args.cgroups.is_empty().then(|| subcgroup::of_init(&location, init)).flatten();
+        Ok(Cgroups { join, elsewhere })
     }
-}
-
-fn open_root(plan: &Plan) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(&plan.rootfs, flags, Mode::empty())
-        .doing(|| format!("open the container's root `{}`", plan.rootfs.display()))
 }
 
 /// The new process as its maker sees it.
@@ -184,26 +149,27 @@ impl Born {
     }
 }
 
-/// The point of no return: from here on this process touches no path.
-fn enter_and_clone(
-    args: &Exec,
-    state: &State,
-    plan: &Plan,
-    process: &Process,
-    entrance: Entrance,
-) -> Result<Born> {
-    exe::part_from_executable().doing(|| "part from the runtime's executable")?;
-    launch::raise_hard_limits(Some(process), 0)?;
-    let forbid_tracing = || sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing");
-    // Nobody may trace this process or read its memory when it is in reach (security R9).
-    forbid_tracing()?;
-    let (ours, theirs) = Channel::pair()?;
-    if entrance.before != 0 {
-        setns(&entrance.init.pidfd, entrance.before).doing(|| "enter the container's namespaces")?;
-        forbid_tracing()?;
+/// What the new process is made from.
+struct Making<'a> {
+    args: &'a Exec,
+    handover: Handover,
+    state: &'a State,
+    plan: &'a Plan,
+    process: &'a Process,
+    host: &'a Host,
+}
+
+fn enter_and_clone(making: &Making, entrance: Entrance, cgroups: Cgroups) -> Result<Born> {
+    let procfs = Procfs::open()?;
+    launch::raise_hard_limits(Some(making.process), 0)?;
+    if let Some(place) = &making.state.rdt {
+        // The new process inherits the group; its own id could not be written any more.
+        place.join(rustix::process::getpid().as_raw_nonzero().get())?;
     }
-    let into = entrance.join.into.as_ref();
-    let forked = match (clone3(0, into), &entrance.elsewhere) {
+    let (ours, theirs) = Channel::pair()?;
+    entrance.enter()?;
+    let into = cgroups.join.into.as_ref();
+    let forked = match (clone3(0, into), &cgroups.elsewhere) {
         (Err(error), Some(elsewhere)) if subcgroup::may_be_elsewhere(&error) => clone3(0, Some(elsewhere)),
         (forked, _) => forked,
     };
@@ -211,20 +177,16 @@ fn enter_and_clone(
         Forked::Child => {
             drop(ours);
             inside::run(Job {
-                id: &args.id,
-                plan,
-                process,
+                id: &making.args.id,
+                plan: making.plan,
+                process: making.process,
                 channel: theirs,
-                init: entrance.init.pidfd,
-                namespaces: entrance.after,
-                user_namespace: entrance.user_namespace,
-                root: entrance.root,
-                cgroup_tasks: entrance.join.tasks,
-                procfs: entrance.procfs,
-                keyring: state.new_keyring,
-                preserve_fds: args.preserve_fds,
-                privileged: entrance.privileged,
-                last_capability: entrance.last_capability,
+                way: entrance.way,
+                cgroup_tasks: cgroups.join.tasks,
+                procfs,
+                keyring: making.state.new_keyring,
+                preserve_fds: making.handover.all,
+                last_capability: making.host.last_capability,
             })
         }
         Forked::Parent { pid, pidfd } => Ok(Born { pid, pidfd, channel: ours }),
@@ -254,11 +216,14 @@ impl Talk<'_> {
             };
             match message {
                 (Message::Console, Some(master)) => self.deliver(master)?,
-                (Message::SeccompListener, Some(listener)) => {
+                (Message::SeccompListener(number), _) => {
                     let agent = self.outside.agent.as_ref().context("the filter has no agent")?;
                     let init = self.state.init.as_ref().map_or(0, |init| init.pid);
-                    agent.send(self.status.name(), &self.args.id, init, self.born.pid, &listener)?;
-                    self.born.channel.send(&Message::ListenerSent)?;
+                    let Born { pid, pidfd, channel } = self.born;
+                    let loading = notify::Loading { pid: *pid, pidfd, channel, number };
+                    if !agent.hand_over(self.status.name(), &self.args.id, init, &loading)? {
+                        return self.died();
+                    }
                 }
                 (Message::Ready, _) => ready = true,
                 (Message::Failed(_, text), _) => return Err(anyhow!(text)),
@@ -309,5 +274,5 @@ fn wait(born: &Born, master: Option<OwnedFd>, host: Option<HostTerminal>) -> Res
     let (input, output) = (std::io::stdin(), std::io::stdout());
     let console = master.map(|master| Console { master, input: input.as_fd(), output: output.as_fd(), host });
     let pid = rustix::process::Pid::from_raw(born.pid).context("the process has no pid")?;
-    Ok(foreground::supervise(&born.pidfd, pid, console)? as u8)
+    Ok(foreground::supervise(&born.pidfd, pid, console, None)? as u8)
 }

@@ -3,6 +3,7 @@
 //! between the user's descriptors and the container's terminal, and the end of the container's
 //! process becomes an exit status. All signals must be blocked before that process is made.
 
+use super::notify::Proxy;
 use super::terminal::{HostTerminal, RawMode, open_slave, size_of};
 use crate::error::failed;
 use crate::sys::signal;
@@ -41,7 +42,12 @@ pub fn become_subreaper() -> Result<()> {
 
 /// Waits until the container's process, a child of this one, has ended; returns its exit code, or 128
 /// and the number of the signal that killed it. The user's terminal is raw meanwhile.
-pub fn supervise(pidfd: &OwnedFd, pid: Pid, console: Option<Console<'_>>) -> Result<i32> {
+pub fn supervise(
+    pidfd: &OwnedFd,
+    pid: Pid,
+    console: Option<Console<'_>>,
+    notifications: Option<&Proxy>,
+) -> Result<i32> {
     // Inherited as "ignored", the kernel would throw exit statuses away.
     signal::set_default(libc::SIGCHLD).map_err(failed("reset SIGCHLD"))?;
     let raw = console.as_ref().map(|console| RawMode::enter(console.input)).transpose()?;
@@ -50,6 +56,7 @@ pub fn supervise(pidfd: &OwnedFd, pid: Pid, console: Option<Console<'_>>) -> Res
         pid,
         signals: signal::descriptor(signal::Set::ALL).map_err(failed("make a signal descriptor"))?,
         relay: console.map(Relay::new).transpose()?,
+        notifications,
     };
     let status = watch.until_ended()?;
     watch.finish()?;
@@ -63,6 +70,7 @@ struct Watch<'a> {
     pid: Pid,
     signals: OwnedFd,
     relay: Option<Relay<'a>>,
+    notifications: Option<&'a Proxy>,
 }
 
 impl Watch<'_> {
@@ -71,6 +79,9 @@ impl Watch<'_> {
             let ended = self.wait()?;
             while let Some(number) = signal::next(&self.signals).map_err(failed("read a signal"))? {
                 self.pass_on(number)?;
+            }
+            if let Some(proxy) = self.notifications {
+                proxy.pass_on(None)?;
             }
             if let Some(status) = reap(self.pid)? {
                 return Ok(status);
@@ -87,6 +98,7 @@ impl Watch<'_> {
     /// Waits until something can be done; true if the container's process has ended.
     fn wait(&self) -> Result<bool> {
         let mut fds = vec![PollFd::new(self.pidfd, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+        fds.extend(self.notifications.map(|proxy| PollFd::from_borrowed_fd(proxy.fd(), PollFlags::IN)));
         fds.extend(self.relay.iter().flat_map(Relay::interests));
         match poll(&mut fds, None) {
             Ok(_) => Ok(!fds[0].revents().is_empty()),
@@ -330,7 +342,7 @@ mod tests {
     fn status_of(script: &str) -> i32 {
         let null = null();
         let child = container(script, [null.as_fd(); 3]);
-        supervise(&child.pidfd, child.pid, None).unwrap()
+        supervise(&child.pidfd, child.pid, None, None).unwrap()
     }
 
     /// Runs a script on a terminal between two descriptors.
@@ -338,7 +350,7 @@ mod tests {
         let Pty { master, slave } = test_pty(None);
         let child = container(script, [slave.as_fd(); 3]);
         drop(slave);
-        supervise(&child.pidfd, child.pid, Some(Console { master, input, output, host: None })).unwrap()
+        supervise(&child.pidfd, child.pid, Some(Console { master, input, output, host: None }), None).unwrap()
     }
 
     fn text(mut pipe: PipeReader) -> String {
@@ -377,7 +389,7 @@ mod tests {
             for number in [libc::SIGURG, libc::SIGTTIN, libc::SIGUSR1, 37] {
                 signal::send(own_pidfd().as_fd(), number).unwrap();
             }
-            assert_eq!(supervise(&child.pidfd, child.pid, None).unwrap(), 9);
+            assert_eq!(supervise(&child.pidfd, child.pid, None, None).unwrap(), 9);
         });
     }
 
@@ -463,7 +475,7 @@ mod tests {
                 let child = container("sleep 0.1; stty size", [slave.as_fd(); 3]);
                 let host = HostTerminal::find(&[user.slave.as_fd()]);
                 let console = Console { master, input: null.as_fd(), output: output.as_fd(), host };
-                assert_eq!(supervise(&child.pidfd, child.pid, Some(console)).unwrap(), 0);
+                assert_eq!(supervise(&child.pidfd, child.pid, Some(console), None).unwrap(), 0);
                 drop(output);
                 assert_eq!(text(reader), expected);
             }
@@ -491,7 +503,7 @@ mod tests {
             let host = HostTerminal::find(&[user.slave.as_fd()]);
             assert!(host.as_ref().is_some_and(|host| host.size() == Some((33, 99))));
             let console = Console { master, input: user.slave.as_fd(), output: user.slave.as_fd(), host };
-            assert_eq!(supervise(&child.pidfd, child.pid, Some(console)).unwrap(), 0);
+            assert_eq!(supervise(&child.pidfd, child.pid, Some(console), None).unwrap(), 0);
             assert!(is_cooked());
             // A terminal hands out what it has in pieces.
             rustix::fs::fcntl_setfl(&user.master, OFlags::NONBLOCK).unwrap();

@@ -4,17 +4,19 @@
 //! by init for createContainer and startContainer.
 
 use crate::bundle::plan::{Hook, Plan};
+use crate::error::Doing;
 use crate::error::{failed, text};
 use crate::sys::{signal, spawn};
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How much of what a hook prints is kept for the error, in bytes; the end is kept.
@@ -75,22 +77,64 @@ pub fn state_json(plan: &Plan, id: &str, status: &str, pid: i32) -> Result<Vec<u
     Ok(serde_json::to_vec(&state)?)
 }
 
+/// The files that the annotations run.oci.hooks.stdout and stderr name, opened by the host side.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    /// For standard output.
+    pub stdout: Option<OwnedFd>,
+    /// For standard error.
+    pub stderr: Option<OwnedFd>,
+}
+
+impl Outputs {
+    /// Opens or makes the files; what hooks print is appended.
+    pub fn open(plan: &Plan) -> Result<Outputs> {
+        let given = &plan.extensions;
+        let open = |path: &Option<PathBuf>, name: &str| {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let open = |path: &PathBuf| {
+                rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).doing(|| {
+                    format!(
+                        "open `{}` for the output of hooks (annotations.run.oci.hooks.{name})",
+                        path.display()
+                    )
+                })
+            };
+            path.as_ref().map(open).transpose()
+        };
+        Ok(Outputs {
+            stdout: open(&given.hook_stdout, "stdout")?,
+            stderr: open(&given.hook_stderr, "stderr")?,
+        })
+    }
+
+    /// Both, where given.
+    pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.stdout.iter().chain(&self.stderr)
+    }
+}
+
 /// The setting of hooks in the runtime's namespaces.
-fn outside<'a>(plan: &'a Plan, state: &'a [u8]) -> Setting<'a> {
-    Setting { state, env: EnvWhenAbsent::Inherit, cwd: Some(&plan.bundle), stdout: None, stderr: None }
+fn outside<'a>(plan: &'a Plan, state: &'a [u8], outputs: &'a Outputs) -> Setting<'a> {
+    let stdout = outputs.stdout.as_ref().map(AsFd::as_fd);
+    let stderr = outputs.stderr.as_ref().map(AsFd::as_fd);
+    Setting { state, env: EnvWhenAbsent::Inherit, cwd: Some(&plan.bundle), stdout, stderr }
 }
 
 /// prestart and createRuntime hooks, when the namespaces and mounts are there.
 pub fn before_pivot(plan: &Plan, id: &str, pid: i32) -> Result<()> {
-    let state = state_json(plan, id, "creating", pid)?;
-    run(&plan.hooks.prestart, "prestart", &outside(plan, &state))?;
-    run(&plan.hooks.create_runtime, "createRuntime", &outside(plan, &state))
+    let (state, outputs) = (state_json(plan, id, "creating", pid)?, Outputs::open(plan)?);
+    run(&plan.hooks.prestart, "prestart", &outside(plan, &state, &outputs))?;
+    run(&plan.hooks.create_runtime, "createRuntime", &outside(plan, &state, &outputs))
 }
 
 /// poststart hooks, when the program was executed.
 pub fn poststart(plan: &Plan, id: &str, pid: i32) -> Result<()> {
-    let state = state_json(plan, id, "running", pid)?;
-    run(&plan.hooks.poststart, "poststart", &outside(plan, &state))
+    if plan.hooks.poststart.is_empty() {
+        return Ok(());
+    }
+    let (state, outputs) = (state_json(plan, id, "running", pid)?, Outputs::open(plan)?);
+    run(&plan.hooks.poststart, "poststart", &outside(plan, &state, &outputs))
 }
 
 /// poststop hooks, when the container is gone; what fails is only a warning.
@@ -98,9 +142,9 @@ pub fn poststop(plan: &Plan, id: &str) {
     if plan.hooks.poststop.is_empty() {
         return;
     }
-    match state_json(plan, id, "stopped", 0) {
-        Ok(state) => {
-            for error in run_poststop(&plan.hooks.poststop, &outside(plan, &state)) {
+    match state_json(plan, id, "stopped", 0).and_then(|state| Ok((state, Outputs::open(plan)?))) {
+        Ok((state, outputs)) => {
+            for error in run_poststop(&plan.hooks.poststop, &outside(plan, &state, &outputs)) {
                 crate::warn!("{error:#}");
             }
         }

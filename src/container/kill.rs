@@ -33,8 +33,14 @@ pub fn kill(states: &StateDir, id: &str, signal: i32, all: bool) -> Result<()> {
         other => other.doing(|| format!("send signal {signal} to container `{id}`"))?,
     }
     if signal == libc::SIGKILL {
-        // A frozen process of cgroup v1 dies only when it is thawed.
-        cgroup_of(&state)?.thaw()?;
+        // A frozen process of cgroup v1 dies only when it is thawed. One that was not is dead by now,
+        // and its cgroup may be gone.
+        let cgroup = cgroup_of(&state)?;
+        if let Err(error) = cgroup.thaw()
+            && cgroup.exists()
+        {
+            return Err(error);
+        }
     }
     Ok(())
 }

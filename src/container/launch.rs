@@ -75,7 +75,8 @@ impl Launched {
 pub fn launch(launch: Launch) -> Result<Launched> {
     let procfs = Procfs::open()?;
     let joined = namespaces::open_joined(&launch.plan.namespaces)?;
-    exe::part_from_executable().doing(|| "part from the runtime's executable")?;
+    let parting = exe::part_from_executable(launch.plan.namespaces.has(NamespaceKind::User))
+        .doing(|| "part from the runtime's executable")?;
     // From here on nobody may trace this process or read its memory (security R9). In a rootless
     // run the id maps are written first, which a process that is not dumpable would refuse.
     let privileged = launch.host.is_privileged();
@@ -83,6 +84,11 @@ pub fn launch(launch: Launch) -> Result<Launched> {
         sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
     }
     let join = launch.cgroup.join()?;
+    let inside = [&launch.plan.hooks.create_container, &launch.plan.hooks.start_container];
+    let hook_outputs = match inside.iter().all(|list| list.is_empty()) {
+        true => hooks::Outputs::default(),
+        false => hooks::Outputs::open(launch.plan)?,
+    };
     let (ours, theirs) = Channel::pair()?;
     let detour = Detour::enter(&launch.plan.namespaces, &joined, &procfs)?;
     // No signal may arrive in init before it has its own dispositions.
@@ -104,7 +110,9 @@ pub fn launch(launch: Launch) -> Result<Launched> {
                 features: MountFeatures::probe(),
                 new_keyring: launch.new_keyring,
                 preserve_fds: launch.preserve_fds,
+                parting,
                 privileged,
+                hook_outputs,
                 last_capability: launch.host.last_capability,
             })
         }
@@ -160,15 +168,12 @@ fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut L
                 launched.channel.send(&Message::HooksDone)?;
             }
             (Message::Console, Some(master)) => deliver_console(launch, launched, master)?,
-            (Message::SeccompListener, Some(listener)) => {
-                notify::connect(launch.plan)?.send(
-                    "creating",
-                    launch.id,
-                    launched.pid,
-                    launched.pid,
-                    &listener,
-                )?;
-                launched.channel.send(&Message::ListenerSent)?;
+            (Message::SeccompListener(number), _) => {
+                let Launched { pid, pidfd, channel, .. } = &*launched;
+                let loading = notify::Loading { pid: *pid, pidfd, channel, number };
+                if !notify::connect(launch.plan)?.hand_over("creating", launch.id, *pid, &loading)? {
+                    return died(launch, launched, None);
+                }
             }
             (Message::Successor(pid), Some(pidfd)) => {
                 sys::wait_pidfd(&launched.pidfd).doing(|| "wait for the process that init left")?;
@@ -237,9 +242,7 @@ fn give_source(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) ->
     let mount = mount.with_context(|| format!("mounts[{index}] does not exist"))?;
     let tree = open_source(mount, launched)?;
     if let Some(map) = &mount.id_map {
-        let owner = id_map_owner(map, procfs, launched)?;
-        crate::sys::mount::mount_idmap(&tree, &owner, map.recursive)
-            .doing(|| "map the ids of the mount; the filesystem or the kernel may not support it")?;
+        map_ids(&tree, map, procfs, launched.pid)?;
     }
     Ok(tree)
 }
@@ -263,11 +266,18 @@ fn open_source(mount: &Mount, launched: &Launched) -> Result<OwnedFd> {
     tree
 }
 
+/// Maps the ids of a detached mount for the container whose first process is `init`.
+pub fn map_ids(tree: &OwnedFd, map: &MountIdMap, procfs: &Procfs, init: i32) -> Result<()> {
+    let owner = id_map_owner(map, procfs, init)?;
+    crate::sys::mount::mount_idmap(tree, &owner, map.recursive)
+        .doing(|| "map the ids of the mount; the filesystem or the kernel may not support it")
+}
+
 /// A user namespace with the id map of a mount: the container's own, or one made for the map by a
 /// child that waits until it was opened.
-fn id_map_owner(map: &MountIdMap, procfs: &Procfs, launched: &Launched) -> Result<OwnedFd> {
+fn id_map_owner(map: &MountIdMap, procfs: &Procfs, init: i32) -> Result<OwnedFd> {
     if map.uid_map.is_empty() {
-        return user_namespace_of(launched.pid);
+        return user_namespace_of(init);
     }
     let (ours, theirs) = Channel::pair()?;
     match clone3(NamespaceKind::User.flag(), None).doing(|| "create a user namespace for the id map")? {

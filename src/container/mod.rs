@@ -3,16 +3,21 @@
 
 pub mod create;
 pub mod delete;
+mod entrance;
 pub mod error;
 pub mod events;
 pub mod exec;
 pub mod foreground;
+mod handover;
 pub mod hooks;
 pub mod identity;
 pub mod inspect;
 pub mod kill;
 mod launch;
+pub mod matching;
+pub mod mounts;
 mod netdevice;
+pub mod notify;
 pub mod pause;
 mod pidfile;
 pub mod ps;

@@ -120,6 +120,20 @@ impl Place {
         Ok(())
     }
 
+    /// Sets other schemata, all lines or none.
+    pub fn update(&self, lines: &[&str]) -> Result<()> {
+        let path = self.group.join("schemata");
+        let before = std::fs::read_to_string(&path).doing(|| format!("read `{}`", path.display()))?;
+        for line in lines {
+            if let Err(error) = self.write("schemata", line) {
+                // What was in force is taken again, and the first error is the one to tell.
+                let _ = before.lines().map(str::trim).try_for_each(|line| self.write("schemata", line));
+                return Err(error.context(format!("set `{line}` in `{}`", path.display())));
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what this process has made; what cannot be removed is told.
     pub fn undo(&mut self) {
         while let Some(path) = self.made.pop() {

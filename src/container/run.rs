@@ -3,6 +3,7 @@
 
 use super::create::{Created, Settings, StartBy, create};
 use super::foreground::{self, Console};
+use super::notify::Proxy;
 use super::statedir::{Lock, StateDir};
 use super::terminal::HostTerminal;
 use super::{delete, start};
@@ -23,15 +24,18 @@ pub fn run(states: &StateDir, settings: Settings, args: &Run) -> Result<u8> {
     }
     let mut created = create(states, settings, &args.create, StartBy::Channel, args.detach)?;
     take_size(&created)?;
+    let notifications = Proxy::open(&created.entry)?;
     if let Err(error) = start::start_created(&created) {
         created.launched.kill();
         remove(created)?;
         return Err(error);
     }
     if args.detach {
+        let launched = &created.launched;
+        notifications.map_or(Ok(()), |proxy| proxy.wait(launched.pid, &launched.pidfd))?;
         return Ok(0);
     }
-    let status = wait(&mut created);
+    let status = wait(&mut created, notifications.as_ref());
     if !args.keep {
         remove(created)?;
     }
@@ -48,7 +52,7 @@ fn take_size(created: &Created) -> Result<()> {
     }
 }
 
-fn wait(created: &mut Created) -> Result<i32> {
+fn wait(created: &mut Created, notifications: Option<&Proxy>) -> Result<i32> {
     let (input, output, errors) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let console = created.launched.master.take().map(|master| Console {
         master,
@@ -57,7 +61,7 @@ fn wait(created: &mut Created) -> Result<i32> {
         host: HostTerminal::find(&[input.as_fd(), output.as_fd(), errors.as_fd()]),
     });
     let pid = rustix::process::Pid::from_raw(created.launched.pid).context("the container has no pid")?;
-    foreground::supervise(&created.launched.pidfd, pid, console)
+    foreground::supervise(&created.launched.pidfd, pid, console, notifications)
 }
 
 fn remove(created: Created) -> Result<()> {

@@ -5,6 +5,7 @@ use super::create::Created;
 use super::delete;
 use super::error::Error;
 use super::hooks;
+use super::notify::Proxy;
 use super::statedir::{Entry, Lock, StateDir, Status};
 use crate::init::sync::{Channel, Message};
 use anyhow::{Result, anyhow, bail};
@@ -14,7 +15,8 @@ pub fn start(states: &StateDir, id: &str) -> Result<()> {
     let entry = states.open_entry(id)?;
     entry.lock(Lock::Exclusive)?;
     let state = entry.state()?;
-    match entry.status(&state)?.0 {
+    let (status, init) = entry.status(&state)?;
+    match status {
         Status::Created => {}
         Status::Running | Status::Paused => {
             bail!(Error::WrongState("cannot start an already running container".into()))
@@ -22,17 +24,23 @@ pub fn start(states: &StateDir, id: &str) -> Result<()> {
         Status::Stopped => bail!(Error::WrongState("cannot start a container that has stopped".into())),
         Status::Creating => bail!(Error::WrongState("cannot start a container that is being created".into())),
     }
+    let notifications = Proxy::open(&entry)?;
     let channel = Channel::new(entry.connect_start_socket()?);
     // From here on the container counts as started, also when this process is killed: init ends
     // when the connection ends without a word.
     entry.unlink_start_socket()?;
     tell(&channel)?;
-    if !state.poststart {
-        return Ok(());
-    }
-    let plan = super::plan_of(&entry, &state)?;
     let pid = state.init.as_ref().map_or(0, |init| init.pid);
-    poststart(&entry, hooks::poststart(&plan, id, pid))
+    if state.poststart {
+        let plan = super::plan_of(&entry, &state)?;
+        poststart(&entry, hooks::poststart(&plan, id, pid))?;
+    }
+    // Who waits for the container to be ready must not keep others from deleting it.
+    entry.unlock()?;
+    match (notifications, init) {
+        (Some(notifications), Some(init)) => notifications.wait(pid, &init),
+        _ => Ok(()),
+    }
 }
 
 /// Starts a container that this process has just created.

@@ -80,6 +80,11 @@ impl StateDir {
         Ok(StateDir { root, path: path.to_path_buf() })
     }
 
+    /// Where the directory of a container is, or will be; absolute.
+    pub fn path_of(&self, id: &str) -> Result<PathBuf> {
+        std::path::absolute(self.path.join(id)).context("find the state directory")
+    }
+
     /// Makes the directory of a new container, locked exclusively. An id that is in use is
     /// `Error::Exists`; with `debris` if a killed runtime left it and the caller should clean up
     /// (`open`, `lock`, `remove`) and try again.
@@ -213,6 +218,11 @@ impl Entry {
         &self.id
     }
 
+    /// The directory.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
     /// Takes the lock, waiting for whoever has it. If the container was deleted meanwhile, this is
     /// `Error::NotFound`.
     pub fn lock(&self, lock: Lock) -> Result<()> {
@@ -230,6 +240,7 @@ impl Entry {
     }
 
     /// Takes the lock if nobody has it; false if somebody has.
+    #[cfg(test)]
     pub fn try_lock(&self, lock: Lock) -> Result<bool> {
         let taken = try_flock(&self.dir, lock).map_err(failed(format!("lock `{}`", self.id)))?;
         if taken {

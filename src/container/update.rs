@@ -4,7 +4,7 @@
 use super::delete::cgroup_of;
 use super::error::Error;
 use super::state::{State, Status};
-use super::statedir::{Entry, Lock, StateDir};
+use super::statedir::{Lock, StateDir};
 use crate::bundle;
 use crate::bundle::spec::{self, IntelRdt, Resources};
 use crate::cli::update::{Source, Update};
@@ -12,12 +12,9 @@ use crate::error::Doing;
 use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 use std::io::Read;
-use std::path::Path;
 
 /// The largest document of resources that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
-/// Where the resource control filesystem is mounted (Documentation/arch/x86/resctrl.rst).
-const RESCTRL: &str = "/sys/fs/resctrl";
 
 /// Changes the limits of a container.
 pub fn update(states: &StateDir, args: &Update) -> Result<()> {
@@ -35,10 +32,9 @@ pub fn update(states: &StateDir, args: &Update) -> Result<()> {
     if !matches!(entry.status(&state)?.0, Status::Created | Status::Running) {
         bail!(Error::WrongState("container not running".into()));
     }
-    let schemata = schemata(&entry, &state, &args.intel_rdt)?;
     let cgroup = cgroup_of(&state)?;
     let olds = cgroup.snapshot(&resources);
-    let applied = cgroup.apply(&resources, &[]).and_then(|()| schemata.map_or(Ok(()), |s| s.write()));
+    let applied = cgroup.apply(&resources, &[]).and_then(|()| set_schemata(&state, &args.intel_rdt));
     let Err(error) = applied else { return Ok(()) };
     match cgroup.restore(&olds) {
         Ok(()) => Err(error),
@@ -115,41 +111,15 @@ fn rename_members(value: &mut Value, names: &[String]) {
     }
 }
 
-/// Lines for a group of the resource control filesystem.
-struct Schemata {
-    file: std::path::PathBuf,
-    lines: String,
-}
-
-impl Schemata {
-    fn write(&self) -> Result<()> {
-        std::fs::write(&self.file, &self.lines)
-            .doing(|| format!("write `{}` to `{}`", self.lines.trim_end(), self.file.display()))
+/// New schemata for the container's group of resctrl.
+fn set_schemata(state: &State, wanted: &IntelRdt) -> Result<()> {
+    let given = [&wanted.l3_cache_schema, &wanted.mem_bw_schema].into_iter().filter(|line| !line.is_empty());
+    let given: Vec<&str> = given.map(String::as_str).collect();
+    match &state.rdt {
+        _ if given.is_empty() => Ok(()),
+        Some(place) => place.update(&given),
+        None => bail!("--l3-cache-schema and --mem-bw-schema need a container made with linux.intelRdt"),
     }
-}
-
-/// The schemata asked for, if the container is in a group that they can be written to.
-fn schemata(entry: &Entry, state: &State, wanted: &IntelRdt) -> Result<Option<Schemata>> {
-    let given: Vec<&str> = [&wanted.l3_cache_schema, &wanted.mem_bw_schema]
-        .into_iter()
-        .map(|s| s.as_str())
-        .filter(|s| !s.is_empty())
-        .collect();
-    if given.is_empty() {
-        return Ok(None);
-    }
-    let Some(rdt) = super::spec_of(entry, state)?.linux.intel_rdt else {
-        bail!("--l3-cache-schema and --mem-bw-schema need a container made with linux.intelRdt")
-    };
-    let group = if rdt.clos_id.is_empty() { state.id.clone() } else { rdt.clos_id };
-    let file = Path::new(RESCTRL).join(group.trim_matches('/')).join("schemata");
-    if !file.exists() {
-        bail!(
-            "`{}` does not exist: the machine has no resource control, or resctrl is not mounted",
-            file.display()
-        );
-    }
-    Ok(Some(Schemata { file, lines: given.iter().flat_map(|line| [line, "\n"]).collect() }))
 }
 
 #[cfg(test)]

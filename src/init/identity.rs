@@ -145,16 +145,29 @@ pub fn own_stdio(process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// What is done about supplementary groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    /// Those of process.user.additionalGids, and no others.
+    Set,
+    /// The user namespace denies changing them.
+    Denied,
+    /// The caller's stay (run.oci.keep_original_groups).
+    Keep,
+}
+
 /// Groups, group and user, keeping capabilities over the change of user.
-pub fn user(process: &Process, may_set_groups: bool) -> Result<()> {
+pub fn user(process: &Process, groups: Groups) -> Result<()> {
     sys::prctl(libc::PR_SET_KEEPCAPS, 1).doing(|| "keep capabilities over the change of user")?;
-    if may_set_groups {
-        let groups: Vec<Gid> = process.groups.iter().map(|g| Gid::from_raw(*g)).collect();
-        set_thread_groups(&groups).doing(|| "set process.user.additionalGids")?;
-    } else if !process.groups.is_empty() {
-        bail!(
+    match groups {
+        Groups::Set => {
+            let groups: Vec<Gid> = process.groups.iter().map(|g| Gid::from_raw(*g)).collect();
+            set_thread_groups(&groups).doing(|| "set process.user.additionalGids")?;
+        }
+        Groups::Denied if !process.groups.is_empty() => bail!(
             "set process.user.additionalGids: the user namespace denies setgroups; map the groups with newgidmap"
-        );
+        ),
+        Groups::Denied | Groups::Keep => {}
     }
     let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
     set_thread_res_gid(gid, gid, gid)

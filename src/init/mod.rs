@@ -3,9 +3,12 @@
 //! file: each step stands where it does for the reason in its comment.
 
 pub mod exec;
+mod filters;
 pub mod identity;
+pub mod join;
 pub mod process;
 pub mod program;
+pub mod remount;
 pub mod sync;
 
 use crate::bundle::plan::{NamespaceKind, Plan};
@@ -17,6 +20,7 @@ use crate::procfs::Procfs;
 use crate::rootfs::path::Root;
 use crate::rootfs::{self, Builder, MountFeatures, device, hide};
 use crate::sys::clone::{Forked, clone3, unshare};
+use crate::sys::exe::Parting;
 use crate::sys::process as sys;
 use anyhow::{Result, bail};
 use rustix::fs::Mode;
@@ -52,8 +56,12 @@ pub struct Job<'a> {
     pub new_keyring: bool,
     /// Descriptors from 3 up that the process keeps.
     pub preserve_fds: u32,
+    /// What only root of the user namespace can do about the executable file.
+    pub parting: Option<Parting>,
     /// Whether the host side is root on the host.
     pub privileged: bool,
+    /// Where the output of hooks goes.
+    pub hook_outputs: hooks::Outputs,
     /// The highest capability of the kernel.
     pub last_capability: u32,
 }
@@ -129,18 +137,23 @@ fn close_inherited(job: &Job) -> Result<()> {
         .into_iter()
         .chain(&job.start)
         .chain(&job.cgroup_tasks)
+        .chain(job.parting.as_ref().map(Parting::fd))
         .chain(job.joined.iter().map(|j| &j.fd))
         .map(|fd| fd.as_raw_fd() as u32)
         .collect();
+    keep.extend(job.hook_outputs.descriptors().map(|fd| fd.as_raw_fd() as u32));
     keep.extend(preserved(job.preserve_fds));
     sys::close_all_but(&mut keep).doing(|| "close inherited descriptors")
 }
 
 /// While init waits, a process in its pid namespace may look at it: it holds nothing of the host but
-/// what it waits on.
+/// what it waits on, and files for the output of hooks.
 fn close_for_waiting(job: &Job) -> Result<()> {
     let waits_on = job.start.as_ref().unwrap_or(job.channel.fd());
     let mut keep = vec![waits_on.as_raw_fd() as u32];
+    if !job.plan.hooks.start_container.is_empty() {
+        keep.extend(job.hook_outputs.descriptors().map(|fd| fd.as_raw_fd() as u32));
+    }
     keep.extend(preserved(job.preserve_fds));
     sys::close_all_but(&mut keep).doing(|| "close descriptors")
 }
@@ -163,7 +176,10 @@ fn enter_namespaces(job: &Job) -> Result<()> {
     let plan = &job.plan.namespaces;
     namespaces::join(&job.joined, plan)?;
     if plan.has(NamespaceKind::User) {
-        become_root_inside(job.privileged)?;
+        become_root_inside(job.privileged && !job.plan.extensions.keep_groups)?;
+        if let Some(parting) = &job.parting {
+            parting.finish().doing(|| "part from the runtime's executable")?;
+        }
     }
     let flags = namespaces::flags_after_join(plan);
     if flags != 0 {
@@ -194,10 +210,10 @@ fn await_network_devices(job: &Job) -> Result<()> {
 }
 
 /// In a user namespace ids are those of its map; files are made as its root.
-fn become_root_inside(privileged: bool) -> Result<()> {
+fn become_root_inside(drop_groups: bool) -> Result<()> {
     use rustix::process::{Gid, Uid};
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    if privileged {
+    if drop_groups {
         rustix::thread::set_thread_groups(&[]).doing(|| "drop the host's groups")?;
     }
     rustix::thread::set_thread_res_gid(gid, gid, gid)
@@ -284,7 +300,9 @@ fn run_hooks(job: &Job, kind: &str, status: &str, env: EnvWhenAbsent) -> Result<
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let state = hooks::state_json(job.plan, job.id, status, pid)?;
     let cwd = (kind == "createContainer").then_some(job.plan.bundle.as_path());
-    hooks::run(list, kind, &hooks::Setting { state: &state, env, cwd, stdout: None, stderr: None })
+    let stdout = job.hook_outputs.stdout.as_ref().map(AsFd::as_fd);
+    let stderr = job.hook_outputs.stderr.as_ref().map(AsFd::as_fd);
+    hooks::run(list, kind, &hooks::Setting { state: &state, env, cwd, stdout, stderr })
 }
 
 fn set_names(plan: &Plan) -> Result<()> {

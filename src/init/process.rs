@@ -3,7 +3,7 @@
 //! steps is that of security R25.
 
 use super::sync::{Channel, Message};
-use super::{identity, program};
+use super::{filters, identity, program};
 use crate::bundle::plan::{Capabilities, Plan, Process};
 use crate::container::terminal;
 use crate::error::Doing;
@@ -66,8 +66,7 @@ impl Ready {
             identity::descriptor_limit(process)?;
         }
         if let Some(filter) = plan.seccomp.as_ref().filter(|_| !self.filtered) {
-            sys::seccomp(&filter.program, filter.flags)
-                .doing(|| "load the seccomp filter (linux.seccomp)")?;
+            filters::load(filter)?;
             if !process.no_new_privileges {
                 identity::capabilities(&self.capabilities, self.permitted)?;
             }
@@ -113,7 +112,12 @@ impl Setting<'_> {
         identity::bounding(&capabilities, self.last_capability)?;
         identity::no_new_privileges(process)?;
         identity::own_stdio(process)?;
-        identity::user(process, self.may_set_groups)?;
+        let groups = match (self.plan.extensions.keep_groups, self.may_set_groups) {
+            (true, _) => identity::Groups::Keep,
+            (false, true) => identity::Groups::Set,
+            (false, false) => identity::Groups::Denied,
+        };
+        identity::user(process, groups)?;
         // The change of user set this by sysctl (security R9).
         sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
         // A directory that only the user may enter, or only the runtime: one of both must do.
@@ -124,16 +128,30 @@ impl Setting<'_> {
         if let Some(umask) = process.umask {
             rustix::process::umask(Mode::from_raw_mode(umask));
         }
-        let filtered = self.load_notifying_filter(&capabilities)?;
-        let late_filter = self.plan.seccomp.is_some() && !filtered && !process.no_new_privileges;
         let permitted = identity::permitted_now()?;
-        if late_filter {
+        // Without no_new_privs, loading a filter needs CAP_SYS_ADMIN.
+        let late_capabilities = self.plan.seccomp.is_some() && !process.no_new_privileges;
+        if late_capabilities {
             identity::hold_until_filter(&capabilities)?;
         } else {
             identity::capabilities(&capabilities, permitted)?;
         }
         let name = process.args.first().context("process.args is empty")?;
         let program = program::find(name, &env)?;
+        if let Some(filter) = &self.plan.seccomp {
+            filters::check(filter, process)?;
+        }
+        // A filter with a listener is loaded now, so that a missing agent fails `create`.
+        let notifying = self.plan.seccomp.as_ref().filter(|filter| filter.listener.is_some());
+        if let Some(filter) = notifying {
+            // The filter may forbid it, or ask about it.
+            identity::descriptor_limit(self.process)?;
+            filters::load_notifying(filter, self.channel)?;
+            if late_capabilities {
+                identity::capabilities(&capabilities, permitted)?;
+            }
+        }
+        let filtered = notifying.is_some();
         Ok(Ready { program, env, filtered, capabilities, permitted })
     }
 
@@ -152,23 +170,6 @@ impl Setting<'_> {
             // What cannot be made or searched now is told by chdir.
             _ => Ok(()),
         }
-    }
-
-    /// A filter with a listener is loaded before `create` returns, so that a missing agent fails it.
-    fn load_notifying_filter(&self, capabilities: &Capabilities) -> Result<bool> {
-        let Some(filter) = self.plan.seccomp.as_ref().filter(|f| f.listener.is_some()) else {
-            return Ok(false);
-        };
-        identity::hold_until_filter(capabilities)?;
-        // The filter may forbid it, or ask about it.
-        identity::descriptor_limit(self.process)?;
-        let flags = filter.flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-        let listener =
-            sys::seccomp(&filter.program, flags).doing(|| "load the seccomp filter (linux.seccomp)")?;
-        let listener = listener.context("the kernel gave no seccomp listener")?;
-        self.channel.send_with(&Message::SeccompListener, Some(listener.as_fd()))?;
-        self.channel.expect(&Message::ListenerSent)?;
-        Ok(true)
     }
 }
 

@@ -13,7 +13,9 @@
 //!    prestart, createRuntime hooks
 //!       ── HooksDone ────────────────────────────────▶  createContainer hooks, new root, masks
 //!       ◀──────────────────────── Console {fd} ──────    (only with a terminal)
-//!       ◀──────────────── SeccompListener {fd} ──────    (only when the filter notifies)
+//!       ◀─────────── SeccompListener (its number) ───    (only when the filter notifies)
+//!       ── Given (it will be fetched) or Refused ────▶  filter
+//!       ◀──────────────── SeccompListener {fd} ──────    (only when Refused)
 //!       ── ListenerSent ─────────────────────────────▶
 //!       ◀───────────────────────────────── Ready ────    all that can fail before exec is done
 //!    state "created", pid file
@@ -58,8 +60,8 @@ pub enum Message {
     HooksDone,
     /// The terminal's master end.
     Console,
-    /// The seccomp listener.
-    SeccompListener,
+    /// The seccomp listener, by the number that it has or will have in the sender.
+    SeccompListener(i32),
     /// The agent has it.
     ListenerSent,
     /// All done but the start.
@@ -84,7 +86,7 @@ impl Message {
             Message::RootfsReady => (6, 0, ""),
             Message::HooksDone => (7, 0, ""),
             Message::Console => (8, 0, ""),
-            Message::SeccompListener => (9, 0, ""),
+            Message::SeccompListener(number) => (9, *number, ""),
             Message::ListenerSent => (10, 0, ""),
             Message::Ready => (11, 0, ""),
             Message::Start => (12, 0, ""),
@@ -116,7 +118,7 @@ impl Message {
             6 => Message::RootfsReady,
             7 => Message::HooksDone,
             8 => Message::Console,
-            9 => Message::SeccompListener,
+            9 => Message::SeccompListener(number),
             10 => Message::ListenerSent,
             11 => Message::Ready,
             12 => Message::Start,

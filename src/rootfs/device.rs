@@ -68,7 +68,8 @@ fn create(builder: &mut Builder, device: &Device) -> Result<()> {
         .root
         .parent_of(&device.path, Links::Never)
         .doing(|| "open its directory (symbolic links are not followed there)")?;
-    if builder.in_user_namespace {
+    // A fifo is no device to the kernel: anybody may make one.
+    if builder.in_user_namespace && device.kind != libc::S_IFIFO {
         return bind(&parent, name, device);
     }
     let kind = FileType::from_raw_mode(device.kind);
@@ -105,10 +106,6 @@ fn refuse_other(node: &OwnedFd, device: &Device) -> Result<()> {
 
 /// In a user namespace: the host's node of the same path, bound over an empty file.
 fn bind(parent: &OwnedFd, name: &str, device: &Device) -> Result<()> {
-    if device.kind == libc::S_IFIFO {
-        return rustix::fs::mknodat(parent, name, FileType::Fifo, Mode::from_raw_mode(device.mode), 0)
-            .doing(|| "make the fifo");
-    }
     let host = open_host(Path::new(&device.path), OFlags::PATH | OFlags::NOFOLLOW)
         .doing(|| "open the device on the host, as device nodes cannot be made in a user namespace")?;
     refuse_other(&host, device).context("the host's device")?;

@@ -38,47 +38,64 @@ const PROTECTED: Change = Change {
     recursive: false,
 };
 
-/// What masks are made of. Linux before 6.15 clones no mount that is not attached, so the first mask
-/// of each kind is the mount itself and the others are clones of that.
+/// What covers masked paths. The first path gets the mount itself, the others clones of it: a mount
+/// that is not attached can be cloned by new kernels only.
 struct Covers<'a> {
     null: Option<&'a OwnedFd>,
-    null_is_attached: bool,
+    null_attached: bool,
     empty: Option<OwnedFd>,
+    features: MountFeatures,
 }
 
 /// Hides `paths`; those that are missing need no hiding.
 pub fn mask(root: &Root, paths: &[String], null: Option<&OwnedFd>, features: MountFeatures) -> Result<()> {
-    let mut covers = Covers { null, null_is_attached: false, empty: None };
+    let mut covers = Covers { null, null_attached: false, empty: None, features };
     for (index, path) in paths.iter().enumerate() {
-        let masked = mask_one(root, path, &mut covers, features);
-        masked.with_context(|| format!("mask `{path}` (linux.maskedPaths[{index}])"))?;
+        covers.mask(root, path).with_context(|| format!("mask `{path}` (linux.maskedPaths[{index}])"))?;
     }
     Ok(())
 }
 
-fn mask_one(root: &Root, path: &str, covers: &mut Covers, features: MountFeatures) -> Result<()> {
-    let Some(target) = existing(root, path)? else { return Ok(()) };
-    if is_directory(&target).doing(|| "look at the path")? {
-        return match &covers.empty {
-            Some(tmpfs) => {
-                let clone = clone_fd(tmpfs, false).doing(|| "clone the empty directory")?;
-                cover(&clone, &target, features)
+impl Covers<'_> {
+    fn mask(&mut self, root: &Root, path: &str) -> Result<()> {
+        match existing(root, path)? {
+            None => Ok(()),
+            Some(target) if is_directory(&target).doing(|| "look at the path")? => {
+                self.cover_directory(&target)
             }
-            None => cover_first(&mut covers.empty, &target),
-        };
+            Some(target) => self.cover_file(&target),
+        }
     }
-    let null = covers.null.context("no null device was opened")?;
-    if covers.null_is_attached {
-        let clone = clone_fd(null, false).doing(|| "clone the null device")?;
-        return cover(&clone, &target, features);
-    }
-    covers.null_is_attached = true;
-    cover(null, &target, features)
-}
 
-fn cover(mask: &OwnedFd, target: &OwnedFd, features: MountFeatures) -> Result<()> {
-    move_onto(mask, target).doing(|| "cover it")?;
-    if features.mount_setattr { Ok(()) } else { protect_attached(mask) }
+    /// An empty read-only tmpfs, one for all directories.
+    fn cover_directory(&mut self, target: &OwnedFd) -> Result<()> {
+        if let Some(tmpfs) = &self.empty {
+            let clone = clone_fd(tmpfs, false).doing(|| "clone the empty directory")?;
+            return move_onto(&clone, target).doing(|| "cover it");
+        }
+        let option = |key: &str, value: &str| (key.to_string(), Some(value.to_string()));
+        let data = [option("size", "0k"), option("nr_inodes", "1")];
+        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let tmpfs = new_filesystem("tmpfs", "tmpfs", 0, &data, attributes)?;
+        move_onto(&tmpfs, target).doing(|| "cover it")?;
+        self.empty = Some(tmpfs);
+        Ok(())
+    }
+
+    fn cover_file(&mut self, target: &OwnedFd) -> Result<()> {
+        let null = self.null.context("no null device was opened")?;
+        if self.null_attached {
+            let clone = clone_fd(null, false).doing(|| "clone the null device")?;
+            move_onto(&clone, target).doing(|| "cover it")?;
+            return if self.features.mount_setattr { Ok(()) } else { protect_attached(&clone) };
+        }
+        move_onto(null, target).doing(|| "cover it")?;
+        self.null_attached = true;
+        if self.features.mount_setattr { Ok(()) } else { protect_attached(null) }
+    }
 }
 
 /// Linux 5.10 and 5.11 can set a mount's flags only once it is attached, and by a path: that of the
@@ -88,20 +105,6 @@ fn protect_attached(mask: &OwnedFd) -> Result<()> {
     let path = std::ffi::CString::new(format!("/proc/self/fd/{}", mask.as_raw_fd()))?;
     let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NOEXEC | libc::MS_REMOUNT | libc::MS_BIND;
     sys::mount_flags(&path, flags).doing(|| "make the mask read-only")
-}
-
-/// The first masked directory gets the tmpfs itself, the others clones of it.
-fn cover_first(empty: &mut Option<OwnedFd>, target: &OwnedFd) -> Result<()> {
-    let data =
-        [("size".to_string(), Some("0k".to_string())), ("nr_inodes".to_string(), Some("1".to_string()))];
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let tmpfs = new_filesystem("tmpfs", "tmpfs", 0, &data, attributes)?;
-    move_onto(&tmpfs, target).doing(|| "cover it")?;
-    *empty = Some(tmpfs);
-    Ok(())
 }
 
 /// Makes `paths` read-only with all mounts below; those that are missing are skipped.

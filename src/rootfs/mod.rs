@@ -57,6 +57,8 @@ pub struct Builder<'a> {
     pub in_user_namespace: bool,
     /// The root: the attached mount of the root filesystem.
     pub root: Root,
+    /// Whether every source of a bind mount comes from the host side.
+    pub sources_from_host: bool,
     /// Mounts that become read-only when all targets below them were made.
     readonly_later: Vec<OwnedFd>,
     ask_host: &'a mut AskHost<'a>,
@@ -90,9 +92,33 @@ impl<'a> Builder<'a> {
             cgroups,
             in_user_namespace,
             root: Root::new(tree),
+            sources_from_host: false,
             readonly_later: Vec::new(),
             ask_host,
         })
+    }
+
+    /// For a root that is entered already: the container runs. Sources of bind mounts are the host's.
+    pub fn in_running(
+        plan: &'a Plan,
+        host: MountFeatures,
+        procfs: &'a Procfs,
+        cgroups: &'a crate::cgroup::View,
+        root: Root,
+        ask_host: &'a mut AskHost<'a>,
+    ) -> Builder<'a> {
+        let in_user_namespace = plan.namespaces.has(NamespaceKind::User);
+        Builder {
+            plan,
+            host,
+            procfs,
+            cgroups,
+            in_user_namespace,
+            root,
+            sources_from_host: true,
+            readonly_later: Vec::new(),
+            ask_host,
+        }
     }
 
     /// Mounts, devices and links, in the order of the specification.
@@ -103,6 +129,11 @@ impl<'a> Builder<'a> {
         if self.makes_devices() {
             device::create_all(self)?;
         }
+        self.make_readonly_what_waited()
+    }
+
+    /// A tmpfs that is read-only becomes so when the targets in it were made.
+    pub fn make_readonly_what_waited(&mut self) -> Result<()> {
         let readonly = Change { set: u64::from(sys::MOUNT_ATTR_RDONLY), ..Change::default() };
         for mount in std::mem::take(&mut self.readonly_later) {
             self.set_attributes(&mount, readonly)?;

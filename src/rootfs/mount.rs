@@ -96,7 +96,7 @@ fn open_source(
     recursive: bool,
     nofollow: bool,
 ) -> Result<OwnedFd> {
-    if m.id_map.is_some() {
+    if builder.sources_from_host || m.id_map.is_some() {
         return builder.source_from_host(m.index);
     }
     match clone_tree(path, recursive, nofollow) {
@@ -235,7 +235,7 @@ fn filesystem(
     let mut data = data.to_vec();
     inherit_mode(kind, &target, &mut data)?;
     if let Some(label) = builder.plan.mount_label.as_ref().filter(|_| !ordinary_directory(kind)) {
-        data.push(("context".into(), Some(label.clone())));
+        data.push((builder.plan.extensions.mount_context.into(), Some(label.clone())));
     }
     // Targets below a tmpfs are made in it, so it becomes read-only when all mounts are done.
     let later = kind == "tmpfs" && m.attributes.set & u64::from(sys::MOUNT_ATTR_RDONLY) != 0;

@@ -6,14 +6,16 @@ use super::decision::{Case, Line, Verdict};
 use super::interpreter::{Call, Machine, run};
 use super::policy::{ACTION_MASK, ACTIONS, Condition, ERRNO, Policy, TRACE, Test};
 use super::program::{AND, IF_AT_LEAST, IF_EQUAL, JUMP, LOAD, RETURN};
-use super::{Instruction, MAX_INSTRUCTIONS, assemble, groups};
-use crate::bundle::json::Problems;
+use super::{Instruction, MAX_INSTRUCTIONS, RAW, Unknown, assemble, groups};
+use crate::bundle::json::{self, Problems};
 use crate::bundle::spec::Seccomp;
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 use std::fmt::Write;
+use std::path::Path;
 
 /// What to explain.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Query {
     /// `SCMP_ARCH_*`, also in lower case and without the prefix; the native one if not given.
     pub arch: Option<String>,
@@ -23,16 +25,44 @@ pub struct Query {
     pub args: Vec<u64>,
 }
 
+/// Reads a profile from a file: `linux.seccomp` alone, or a config.json that has it.
+pub fn read_profile(path: &Path) -> Result<Seccomp> {
+    let shown = path.display();
+    let text = std::fs::read(path).with_context(|| format!("read `{shown}`"))?;
+    let value: Value = serde_json::from_slice(&text).with_context(|| format!("read `{shown}`"))?;
+    if ["ociVersion", "linux"].iter().all(|member| value.get(member).is_none()) {
+        ensure!(!is_an_engine_s(&value), "{}", NOT_OCI.replace("{}", &shown.to_string()));
+        return json::parse(&text).with_context(|| format!("read `{shown}`"));
+    }
+    let raw = value.get("annotations").is_some_and(|annotations| annotations.get(RAW).is_some());
+    ensure!(!raw, "read `{shown}`: annotations.{RAW} stands in for the profile, and is BPF already");
+    let profile = value.pointer("/linux/seccomp");
+    let profile = profile.with_context(|| format!("read `{shown}`: the config has no linux.seccomp"))?;
+    json::parse(&serde_json::to_vec(profile)?).with_context(|| format!("read linux.seccomp of `{shown}`"))
+}
+
+const NOT_OCI: &str = "read `{}`: this is a profile for container engines, with rules that depend on the \
+    container; give the config.json that an engine made of it";
+
+/// Whether a profile has what engines resolve before a runtime sees it; here it would be ignored.
+fn is_an_engine_s(profile: &Value) -> bool {
+    let rules = profile.get("syscalls").and_then(Value::as_array);
+    let depends = |rule: &Value| {
+        ["includes", "excludes"].iter().filter_map(|m| rule.get(m)?.as_object()).any(|on| !on.is_empty())
+    };
+    profile.get("archMap").is_some() || rules.is_some_and(|rules| rules.iter().any(depends))
+}
+
 /// Explains a profile, or what it does to one call. An error says what is wrong with the profile
 /// or the query.
 pub fn explain(spec: &Seccomp, query: &Query) -> Result<String> {
     let (mut problems, mut warnings) = (Problems::default(), Vec::new());
-    let policy = Policy::read(spec, "", &mut problems, &mut warnings);
-    ensure!(problems.is_empty(), "read the profile: {problems}");
+    let policy = Policy::read(spec, "linux.seccomp", Unknown::Skipped, &mut problems, &mut warnings);
+    ensure!(problems.is_empty(), "{problems}");
     let program = assemble(&policy);
     let mut text = String::new();
     for warning in &warnings {
-        writeln!(text, "{}", warning.trim_start_matches(": "))?;
+        writeln!(text, "{warning}")?;
     }
     match &query.syscall {
         Some(syscall) => explain_call(&mut text, &policy, &program, query, syscall)?,

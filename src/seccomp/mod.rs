@@ -10,15 +10,17 @@ mod interpreter;
 pub mod notify;
 mod policy;
 mod program;
+mod raw;
 mod syscalls;
 mod tree;
 
-use crate::bundle::json::Problems;
-use crate::bundle::spec::Seccomp;
-pub use explain::{Query, explain};
+use crate::bundle::Problems;
+use crate::bundle::spec::{Seccomp, Spec};
+pub use explain::{Query, explain, read_profile};
 
 use arch::{ARCHITECTURES, Arch, NATIVE};
 use decision::{Line, Verdict};
+use interpreter::Call;
 use policy::{ACTIONS, FLAGS, KILL_THREAD, OPERATORS, Policy};
 use program::{Assembler, IF_EQUAL, Place};
 
@@ -38,6 +40,27 @@ pub struct Filter {
     pub flags: u64,
     /// Where the listener goes, when the policy notifies.
     pub listener: Option<Listener>,
+}
+
+impl Filter {
+    /// What the filter returns for a call of this machine with arguments 0; none for a program with
+    /// instructions that `compile` never makes.
+    fn verdict(&self, number: i64) -> Option<u32> {
+        let number = u32::try_from(number).ok()?;
+        let call = Call { number, audit: NATIVE.audit, big_endian: NATIVE.big_endian, args: [0; 6] };
+        interpreter::run(&self.program, &call).map(|(value, _)| value & policy::ACTION_MASK)
+    }
+
+    /// Whether the filter is known to end a call, or its caller.
+    pub fn denies(&self, number: i64) -> bool {
+        use policy::{ERRNO, KILL_PROCESS, TRAP};
+        self.verdict(number).is_some_and(|v| [KILL_PROCESS, KILL_THREAD, TRAP, ERRNO].contains(&v))
+    }
+
+    /// Whether the filter is known to let a call pass.
+    pub fn allows(&self, number: i64) -> bool {
+        self.verdict(number).is_some_and(|v| [policy::ALLOW, policy::LOG].contains(&v))
+    }
 }
 
 /// One BPF instruction, laid out as `struct sock_filter`.
@@ -63,11 +86,48 @@ pub struct Listener {
     pub metadata: String,
 }
 
+/// The annotation with a filter that stands in for `linux.seccomp`: base64 of `struct sock_filter`s.
+pub const RAW: &str = "run.oci.seccomp_bpf_data";
+/// The annotation by which unknown names of system calls are errors.
+pub const NO_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_syscall";
+
+/// What becomes of names that no kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// They are left out, with a warning.
+    Skipped,
+    /// They are errors.
+    Refused,
+}
+
+/// The filter of a config: `linux.seccomp` as its annotations have it. Problems as of `compile`.
+pub fn filter_of(
+    spec: &Spec,
+    unknown: Unknown,
+    problems: &mut Problems,
+    warnings: &mut Vec<String>,
+) -> Option<Filter> {
+    let path = "linux.seccomp";
+    if let Some(data) = spec.annotations.get(RAW) {
+        if spec.linux.seccomp.is_some() {
+            warnings.push(format!("{path}: has no effect, as annotations.{RAW} stands in for it"));
+        }
+        return Some(raw::read(data, &format!("annotations.{RAW}"), policy::FLAGS_IF_NONE, problems));
+    }
+    spec.linux.seccomp.as_ref().map(|profile| compile(profile, path, unknown, problems, warnings))
+}
+
 /// Compiles a profile. What is wrong with it goes to `problems` with paths below `path`, and then
 /// the filter is not to be used; what has no effect goes to `warnings`.
-pub fn compile(spec: &Seccomp, path: &str, problems: &mut Problems, warnings: &mut Vec<String>) -> Filter {
+pub fn compile(
+    spec: &Seccomp,
+    path: &str,
+    unknown: Unknown,
+    problems: &mut Problems,
+    warnings: &mut Vec<String>,
+) -> Filter {
     let before = problems.0.len();
-    let policy = Policy::read(spec, path, problems, warnings);
+    let policy = Policy::read(spec, path, unknown, problems, warnings);
     if problems.0.len() > before {
         return Filter::default();
     }
@@ -141,6 +201,11 @@ pub fn architectures() -> Vec<&'static str> {
 /// The flags that are understood; whether the kernel has them shows when the filter is loaded.
 pub fn flags() -> Vec<&'static str> {
     FLAGS.iter().map(|(name, _)| *name).collect()
+}
+
+/// The flags in `bits` that a profile can ask for, with their names.
+pub fn flag_names(bits: u64) -> impl Iterator<Item = (u64, &'static str)> {
+    FLAGS.iter().filter(move |(_, bit)| bits & bit != 0).map(|(name, bit)| (*bit, *name))
 }
 
 #[cfg(test)]

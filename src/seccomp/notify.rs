@@ -1,14 +1,22 @@
 //! The listener of a filter that notifies: handed to the agent's socket together with the
-//! container process state (spec: config-linux.md, Seccomp). Called by the host side when init has
-//! loaded the filter.
+//! container process state (spec: config-linux.md, Seccomp). Called by the host side when a
+//! process is about to load the filter: a container's first one, or one of `exec`.
 
 use crate::bundle::plan::Plan;
 use crate::container::hooks;
 use crate::container::terminal;
-use anyhow::{Context, Result};
+use crate::error::Doing;
+use crate::init::sync::{Channel, Message};
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use serde_json::json;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+
+/// Between two looks for the listener; loading a filter takes about 200 µs.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000 };
 
 /// A connection to the agent of `linux.seccomp.listenerPath`.
 #[derive(Debug)]
@@ -26,10 +34,31 @@ pub fn connect(plan: &Plan) -> Result<Agent<'_>> {
     Ok(Agent { plan, metadata: &agent.metadata, socket })
 }
 
+/// A process that is about to load the filter: from then on each of its system calls may wait for
+/// the agent, also the ones with which it would send the listener. So the listener is fetched.
+#[derive(Debug)]
+pub struct Loading<'a> {
+    /// Its pid as the runtime sees it.
+    pub pid: i32,
+    /// Stable reference to it.
+    pub pidfd: &'a OwnedFd,
+    /// The conversation with it.
+    pub channel: &'a Channel,
+    /// The number that the listener will have there.
+    pub number: i32,
+}
+
 impl Agent<'_> {
-    /// Sends exactly one state with the listener: of the process `pid` in the container whose
-    /// first process is `init`.
-    pub fn send(&self, status: &str, id: &str, init: i32, pid: i32, listener: &OwnedFd) -> Result<()> {
+    /// Sends exactly one state with the listener of `process`, in the container whose first process
+    /// is `init`, and lets it go on. False when the process ended without a word.
+    pub fn hand_over(&self, status: &str, id: &str, init: i32, process: &Loading) -> Result<bool> {
+        let Some(listener) = take(process)? else { return Ok(false) };
+        self.send(status, id, init, process.pid, &listener)?;
+        process.channel.send(&Message::ListenerSent)?;
+        Ok(true)
+    }
+
+    fn send(&self, status: &str, id: &str, init: i32, pid: i32, listener: &OwnedFd) -> Result<()> {
         let state: serde_json::Value =
             serde_json::from_slice(&hooks::state_json(self.plan, id, status, init)?)?;
         let mut message = json!({
@@ -42,5 +71,39 @@ impl Agent<'_> {
             members.insert("metadata".into(), json!(self.metadata));
         }
         terminal::send_fd("linux.seccomp.listenerPath", &self.socket, listener.as_fd(), &message.to_string())
+    }
+}
+
+/// Lets the process load its filter and gets the listener; none when the process ended.
+fn take(process: &Loading) -> Result<Option<OwnedFd>> {
+    let fetch = || pidfd_getfd(process.pidfd, process.number, PidfdGetfdFlags::empty());
+    if fetch().err() != Some(Errno::BADF) {
+        // Not allowed here: a runtime without CAP_SYS_PTRACE in the first user namespace.
+        process.channel.send(&Message::Refused(String::new()))?;
+        return sent(process.channel);
+    }
+    process.channel.send(&Message::Given)?;
+    loop {
+        match fetch() {
+            Ok(listener) => return Ok(Some(listener)),
+            Err(Errno::BADF | Errno::SRCH) => {}
+            Err(error) => return Err(error).doing(|| "fetch the seccomp listener"),
+        }
+        let mut channel = [PollFd::new(process.channel.fd(), PollFlags::IN)];
+        match poll(&mut channel, Some(&PAUSE)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return sent(process.channel),
+            Err(error) => return Err(error).doing(|| "wait for the seccomp listener"),
+        }
+    }
+}
+
+/// What the process says instead of being fetched from: the listener, or why there is none.
+fn sent(channel: &Channel) -> Result<Option<OwnedFd>> {
+    match channel.receive()? {
+        None => Ok(None),
+        Some((Message::SeccompListener(_), Some(listener))) => Ok(Some(listener)),
+        Some((Message::Failed(_, text), _)) => bail!(text),
+        Some((other, _)) => bail!("expected the seccomp listener, received {other:?}"),
     }
 }

@@ -1,9 +1,9 @@
 //! The policy: `linux.seccomp` checked and resolved, actions as the kernel's return values, names
 //! as rows of the table. Made by `compile` and `explain`; every fault of the profile is found here.
 
-use super::Listener;
 use super::arch::{self, ARCHITECTURES, Arch, NATIVE};
-use crate::bundle::json::Problems;
+use super::{Listener, NO_UNKNOWN, Unknown};
+use crate::bundle::Problems;
 use crate::bundle::spec::{Seccomp, SyscallArg, SyscallRule};
 
 /// SECCOMP_RET_KILL_PROCESS (linux/seccomp.h), and so on.
@@ -53,6 +53,9 @@ const FLAG_LOG: u64 = 1 << 1;
 const FLAG_SPEC_ALLOW: u64 = 1 << 2;
 const FLAG_NEW_LISTENER: u64 = 1 << 3;
 const FLAG_WAIT_KILLABLE: u64 = 1 << 5;
+
+/// What filters are loaded with when nothing is said about flags.
+pub const FLAGS_IF_NONE: u64 = FLAG_SPEC_ALLOW;
 
 /// Every flag of the specification. TSYNC needs no bit: init has one thread when it loads.
 pub static FLAGS: [(&str, u64); 4] = [
@@ -124,7 +127,13 @@ pub struct Policy {
 impl Policy {
     /// Reads a profile. What is wrong goes to `problems` with its path below `path`, names of
     /// calls that no kernel has to `warnings`; with problems the policy is not to be used.
-    pub fn read(spec: &Seccomp, path: &str, problems: &mut Problems, warnings: &mut Vec<String>) -> Policy {
+    pub fn read(
+        spec: &Seccomp,
+        path: &str,
+        names: Unknown,
+        problems: &mut Problems,
+        warnings: &mut Vec<String>,
+    ) -> Policy {
         let mut policy = Policy {
             default: default_action(spec, path, problems),
             arches: architectures(spec, path, problems),
@@ -134,8 +143,16 @@ impl Policy {
         for (i, rule) in spec.syscalls.iter().enumerate() {
             read_rule(rule, &At { path, rule: i }, &mut policy.rules, problems, &mut unknown);
         }
-        if !unknown.is_empty() {
-            warnings.push(format!("{path}: skipped system calls that are not known: {}", unknown.join(", ")));
+        let list = unknown.join(", ");
+        match names {
+            _ if unknown.is_empty() => {}
+            Unknown::Skipped => {
+                warnings.push(format!("{path}: skipped system calls that are not known: {list}"));
+            }
+            Unknown::Refused => {
+                let text = format!("unknown system calls, which annotations.{NO_UNKNOWN} forbids: {list}");
+                problems.add(format!("{path}.syscalls"), text);
+            }
         }
         policy.listener = listener(spec, path, problems);
         policy.flags = flags(spec, policy.listener.is_some(), path, problems, warnings);
@@ -240,7 +257,7 @@ fn read_rule(
         if action == NOTIFY && name == "write" {
             problems.add(
                 at.member(&format!("names[{i}]")),
-                "SCMP_ACT_NOTIFY cannot be used for write, with which the listener is handed over",
+                "SCMP_ACT_NOTIFY cannot be used for the write syscall, with which runtimes hand the listener over",
             );
         }
         match arch::call_after(calls.last().copied().unwrap_or_default(), name) {
@@ -313,7 +330,7 @@ fn flags(
     warnings: &mut Vec<String>,
 ) -> u64 {
     let mut bits = if notifies { FLAG_NEW_LISTENER } else { 0 };
-    let Some(names) = &spec.flags else { return bits | FLAG_SPEC_ALLOW };
+    let Some(names) = &spec.flags else { return bits | FLAGS_IF_NONE };
     for (i, name) in names.iter().enumerate() {
         match FLAGS.iter().find(|(known, _)| known == name) {
             // The kernel refuses it without a listener, and there is no wait it could change.

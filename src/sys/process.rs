@@ -74,16 +74,6 @@ pub enum Exit {
     Signal(i32),
 }
 
-impl Exit {
-    /// The status as shells give it: the code, or 128 + the signal.
-    pub fn status(self) -> i32 {
-        match self {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => 128 + signal,
-        }
-    }
-}
-
 /// waitid(2) on a child by its pidfd, until it has ended.
 pub fn wait_pidfd(pidfd: impl AsFd) -> io::Result<Exit> {
     loop {
@@ -246,6 +236,17 @@ pub fn seccomp(program: &[crate::seccomp::Instruction], flags: u64) -> io::Resul
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
 }
 
+/// Whether the kernel knows a flag of SECCOMP_SET_MODE_FILTER: it looks at the flags first, and then
+/// finds no program (EFAULT).
+pub fn seccomp_has_flag(flag: u64) -> bool {
+    // WAIT_KILLABLE_RECV is only taken together with a listener.
+    let flags = flag | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let none = std::ptr::null::<u8>();
+    // SAFETY: without a program the kernel loads nothing.
+    unsafe { libc::syscall(libc::SYS_seccomp, 1, flags, none) };
+    io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 /// SIOCSIFFLAGS: brings the loopback interface of the current network namespace up.
 pub fn loopback_up(socket: impl AsFd) -> io::Result<()> {
     // SAFETY: ifreq is plain data for which all zeroes is a valid value.
@@ -278,11 +279,4 @@ pub fn is_inherited(fd: i32) -> bool {
     // SAFETY: plain integers; nothing is changed.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
-}
-
-/// dup2(2) that leaves the descriptor `target` open on exec.
-pub fn dup_onto(fd: impl AsFd, target: i32) -> io::Result<()> {
-    // SAFETY: plain integers; `target` is 0, 1 or 2, which no OwnedFd of this program owns.
-    unsafe { check(libc::dup2(fd.as_fd().as_raw_fd(), target).into())? };
-    Ok(())
 }

@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 /// The master side of a terminal and everything read from it so far.
@@ -64,7 +64,7 @@ impl Master {
 }
 
 /// Whether there is something to read within ten seconds.
-fn readable(fd: impl AsFd) -> bool {
+pub fn readable(fd: impl AsFd) -> bool {
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
     poll(&mut fds, Some(&Timespec { tv_sec: 10, tv_nsec: 0 })).unwrap() == 1
 }
@@ -86,13 +86,18 @@ pub fn receive(listener: &UnixListener) -> (Master, Vec<u8>) {
 #[track_caller]
 pub fn receive_fd(listener: &UnixListener) -> (OwnedFd, Vec<u8>) {
     assert!(readable(listener), "nobody connected");
-    let (stream, _) = listener.accept().unwrap();
-    assert!(readable(&stream), "nothing was sent");
+    receive_message(&listener.accept().unwrap().0)
+}
+
+/// The next message of a connection: its one descriptor and its data.
+#[track_caller]
+pub fn receive_message(stream: &UnixStream) -> (OwnedFd, Vec<u8>) {
+    assert!(readable(stream), "nothing was sent");
     let mut data = [0; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(&mut data)];
-    let message = recvmsg(&stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
+    let message = recvmsg(stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
     let length = message.bytes;
     let mut fds: Vec<OwnedFd> = Vec::new();
     for part in control.drain() {

@@ -89,7 +89,7 @@ fn it_is_in_all_namespaces_and_cgroups_of_the_container() {
 fn identity_is_as_the_container_has_it() {
     let mut t = Sandbox::new();
     t.config["process"]["user"] = json!({"uid": 1000, "gid": 1001, "umask": 63, "additionalGids": [7]});
-    t.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 111, "hard": 222}]);
+    t.config["process"]["rlimits"] = json!([{"type": "RLIMIT_CORE", "soft": 111, "hard": 222}]);
     t.config["process"]["oomScoreAdj"] = json!(321);
     config::set_capabilities(&mut t.config, &["CAP_KILL"]);
     running(&mut t);
@@ -102,7 +102,7 @@ fn identity_is_as_the_container_has_it() {
     assert_eq!(status["CapInh"], "0000000000000000");
     assert_eq!(status["NoNewPrivs"], "1");
     let inside = report(&t, &[]);
-    assert_eq!(inside["limits"]["RLIMIT_NOFILE"], json!([111, 222]));
+    assert_eq!(inside["limits"]["RLIMIT_CORE"], json!([111, 222]));
     assert_eq!(inside["oom_score_adj"], "321");
 }
 

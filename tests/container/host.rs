@@ -105,14 +105,6 @@ pub fn cgroup_of(pid: i32, controller: &str) -> Option<PathBuf> {
     })
 }
 
-/// Whether the kernel knows a file system.
-pub fn has_filesystem(name: &str) -> bool {
-    fs::read_to_string("/proc/filesystems")
-        .unwrap()
-        .lines()
-        .any(|l| l.split_whitespace().last() == Some(name))
-}
-
 /// Whether a controller can be used.
 pub fn has_controller(name: &str) -> bool {
     if is_cgroup_v2() {

@@ -606,7 +606,7 @@ fn tmpcopyup_keeps_owners_modes_links_and_times() {
 #[test]
 fn proc_and_sys_must_be_real_directories() {
     for (name, kind) in [("proc", "proc"), ("sys", "sysfs")] {
-        let mut t = Sandbox::new();
+        let t = Sandbox::new();
         fs::remove_dir(t.rootfs().join(name)).unwrap();
         fs::create_dir(t.rootfs().join("elsewhere")).unwrap();
         symlink("/elsewhere", t.rootfs().join(name)).unwrap();

@@ -1,10 +1,12 @@
 //! The program that tests run as a container's process: it says what it sees (`report`) and tries
 //! things (`do`), as JSON on standard output. A second set of verbs (`with-…`) prepares the
 //! process that starts the runtime: descriptors, umask, terminal, signals. Static, like oxrun.
-#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs)]
 
 mod actions;
+mod agent;
 mod report;
 mod wrap;
 
@@ -19,9 +21,11 @@ fn main() {
         Some("exit") => std::process::exit(words[2].parse().unwrap()),
         Some("raise") => raise(words[2].parse().unwrap()),
         Some("sleep") => std::thread::sleep(std::time::Duration::from_secs(words[2].parse().unwrap())),
+        Some("agent") => agent::serve(words[2], words.get(3).copied().unwrap_or("0")),
         Some("trap") => wrap::trap(&words[2..]),
         Some("orphans") => wrap::orphans(words[2].parse().unwrap()),
         Some("stdio") => wrap::echo_stdin(),
+        Some("notify") => wrap::notify(words[2], words[3]),
         Some("size") => wrap::print_sizes(),
         Some(verb) if verb.starts_with("with-") => wrap::exec_with(verb, &words[2..]),
         other => {

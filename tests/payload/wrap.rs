@@ -50,6 +50,16 @@ pub fn orphans(count: i32) {
     std::thread::sleep(std::time::Duration::from_secs(60));
 }
 
+/// Waits for a file, says a datagram on NOTIFY_SOCKET, and sleeps.
+pub fn notify(file: &str, text: &str) {
+    while !std::path::Path::new(file).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    socket.send_to(text.as_bytes(), std::env::var("NOTIFY_SOCKET").unwrap()).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(60));
+}
+
 /// Gives back each line of standard input with `got ` before it, until the end of file.
 pub fn echo_stdin() {
     for line in std::io::stdin().lock().lines() {
@@ -85,6 +95,10 @@ pub fn exec_with(verb: &str, words: &[&str]) {
                 assert_eq!(libc::ioctl(0, libc::TIOCSCTTY, 0), 0, "TIOCSCTTY");
             }
             "with-session" => assert!(libc::setsid() > 0),
+            "with-groups" => {
+                let groups: Vec<u32> = argument.split(',').map(|n| n.parse().unwrap()).collect();
+                assert_eq!(libc::setgroups(groups.len(), groups.as_ptr()), 0);
+            }
             "with-umask" => {
                 libc::umask(u32::from_str_radix(argument, 8).unwrap());
             }
@@ -117,7 +131,10 @@ pub fn exec_with(verb: &str, words: &[&str]) {
                 libc::CPU_SET(argument.parse().unwrap(), &mut set);
                 assert_eq!(libc::sched_setaffinity(0, std::mem::size_of_val(&set), &set), 0);
             }
-            other => panic!("unknown verb {other}"),
+            other => {
+                eprintln!("payload: unknown verb {other}");
+                std::process::exit(99);
+            }
         }
     }
     exec(&words[split + 1..]);

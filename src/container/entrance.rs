@@ -1,0 +1,68 @@
+//! The way into a running container for a process that joins it. Everything that needs the host is
+//! opened first; then this process enters the container's namespaces for good and clones the
+//! process into them, so that it is born inside and nothing of the host is in reach of the
+//! container. What stays outside is the user namespace (the host's privileges are still needed)
+//! and the cgroup namespace (clone3 into a cgroup wants to see it); those the new process enters
+//! itself. Used by `exec` and `mounts`.
+
+use super::error::Error;
+use super::identity::ended;
+use crate::bundle::plan::{NamespaceKind, Plan};
+use crate::error::Doing;
+use crate::init::join::Way;
+use crate::namespaces;
+use crate::sys::clone::setns;
+use crate::sys::exe;
+use crate::sys::process as sys;
+use anyhow::{Result, bail};
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::OwnedFd;
+
+/// The way in, opened but not gone yet.
+#[derive(Debug)]
+pub struct Entrance {
+    /// Namespaces that this process enters itself.
+    before: u64,
+    /// What is left to the new process.
+    pub way: Way,
+}
+
+impl Entrance {
+    /// Looks at the namespaces of a container's first process.
+    pub fn open(plan: &Plan, pid: i32, init: OwnedFd, privileged: bool) -> Result<Entrance> {
+        let all = namespaces::differing(pid)?;
+        let (user, cgroup) = (NamespaceKind::User.flag(), NamespaceKind::Cgroup.flag());
+        // Without privileges on the host they come from the user namespace, so that is first.
+        let after = all & if privileged { user | cgroup } else { cgroup };
+        let root = (all & NamespaceKind::Mount.flag() == 0).then(|| open_root(plan)).transpose()?;
+        // It was there all the time, so what was looked at is its own.
+        if ended(&init)? {
+            bail!(Error::WrongState("container not running".into()));
+        }
+        let way = Way { init, namespaces: after, user_namespace: all & user != 0, root, privileged };
+        Ok(Entrance { before: all & !after, way })
+    }
+
+    /// The point of no return: from here on this process touches no path.
+    pub fn enter(&self) -> Result<()> {
+        let parting = exe::part_from_executable(self.before & NamespaceKind::User.flag() != 0)
+            .doing(|| "part from the runtime's executable")?;
+        let forbid_tracing = || sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing");
+        // Nobody may trace this process or read its memory when it is in reach (security R9).
+        forbid_tracing()?;
+        if self.before != 0 {
+            setns(&self.way.init, self.before).doing(|| "enter the container's namespaces")?;
+            forbid_tracing()?;
+        }
+        if let Some(parting) = parting {
+            parting.finish().doing(|| "part from the runtime's executable")?;
+        }
+        Ok(())
+    }
+}
+
+fn open_root(plan: &Plan) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(&plan.rootfs, flags, Mode::empty())
+        .doing(|| format!("open the container's root `{}`", plan.rootfs.display()))
+}

@@ -1,0 +1,57 @@
+//! Entering a running container from a process that was cloned for it: the namespaces that the host
+//! side left to it, and the root. Called by `init::exec` and `init::remount`.
+
+use super::become_root_inside;
+use crate::error::Doing;
+use crate::rootfs::path::Root;
+use crate::sys::clone::setns;
+use crate::sys::process as sys;
+use anyhow::Result;
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::OwnedFd;
+
+/// The rest of the way in; made by the host side, inherited through the clone.
+#[derive(Debug)]
+pub struct Way {
+    /// pidfd of the container's init.
+    pub init: OwnedFd,
+    /// CLONE_NEW… flags of the namespaces of init that are still to be entered.
+    pub namespaces: u64,
+    /// Whether the container's user namespace is not the runtime's.
+    pub user_namespace: bool,
+    /// The container's root where it has no mount namespace of its own.
+    pub root: Option<OwnedFd>,
+    /// Whether the host side is root on the host.
+    pub privileged: bool,
+}
+
+impl Way {
+    /// Its descriptors.
+    pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        [&self.init].into_iter().chain(&self.root)
+    }
+
+    /// Enters what is left, and becomes root of the user namespace.
+    pub fn enter_namespaces(&self) -> Result<()> {
+        if self.namespaces != 0 {
+            setns(&self.init, self.namespaces).doing(|| "enter the container's namespaces")?;
+        }
+        if self.user_namespace {
+            become_root_inside(self.privileged)?;
+        }
+        // Entering a user namespace makes the process dumpable or not by sysctl; it must not be.
+        sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
+        Ok(())
+    }
+
+    /// In a mount namespace of its own the container's root was entered with that.
+    pub fn enter_root(&self) -> Result<Root> {
+        if let Some(root) = &self.root {
+            rustix::process::fchdir(root).doing(|| "enter the container's root")?;
+            rustix::process::chroot(".").doing(|| "change the root directory")?;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", flags, Mode::empty()).doing(|| "open the container's root")?;
+        Ok(Root::new(root))
+    }
+}
