@@ -257,11 +257,11 @@ impl Connection {
 
     fn message(&mut self, what: &str) -> Result<Message> {
         loop {
-            if let Some(length) = message_length(&self.input)? {
-                if self.input.len() >= length {
-                    let bytes: Vec<u8> = self.input.drain(..length).collect();
-                    return decode(&bytes);
-                }
+            if let Some(length) = message_length(&self.input)?
+                && self.input.len() >= length
+            {
+                let bytes: Vec<u8> = self.input.drain(..length).collect();
+                return decode(&bytes);
             }
             self.receive(what)?;
         }
@@ -583,9 +583,9 @@ mod tests {
             ("A".into(), Value::Bool(true)),
             ("B".into(), Value::Pairs(vec![("c".into(), "d".into())])),
         ]));
-        let want: &[u8] = b"\x2a\0\0\0\0\0\0\0\
+        let want: &[u8] = b"length..\
             \x01\0\0\0A\0\x01b\0\0\0\0\x01\0\0\0\
-            \x01\0\0\0B\0\x05a(ss)\0\0\0\0\x0e\0\0\0\x01\0\0\0c\0\0\0\x01\0\0\0d\0";
+            \x01\0\0\0B\0\x05a(ss)\0\0\0\0\x0e\0\0\0\0\0\0\0\x01\0\0\0c\0\0\0\x01\0\0\0d\0";
         // The array's own length is checked by hand: from offset 8 to the end.
         assert_eq!(w.0[..4], ((w.0.len() - 8) as u32).to_le_bytes());
         assert_eq!(w.0[8..], want[8..]);

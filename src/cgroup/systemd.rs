@@ -78,7 +78,7 @@ impl Scope {
             yes(if layout.is_v2() { "IOAccounting" } else { "BlockIOAccounting" }),
             ("DefaultDependencies".to_string(), Value::Bool(false)),
         ];
-        properties.extend(unit::limits(&settings(&plan.resources, layout.is_v2(), &|_| None)));
+        properties.extend(unit::limits(&settings(&plan.resources, layout.is_v2(), &|_| None), &|_| None));
         if !user {
             properties.extend(unit::devices(&plan.devices));
         }
@@ -111,7 +111,7 @@ impl Scope {
         let result = self.start(wanted).with_context(|| format!("start systemd unit `{name}`"));
         if result.is_err() {
             self.holder.take();
-            self.files = Box::new(Manager::None);
+            *self.files = Manager::None;
         }
         result
     }
@@ -131,7 +131,7 @@ impl Scope {
             }
         }
         let path = self.control_group(&mut bus)?;
-        self.files = Box::new(files(&wanted.layout, &path)?);
+        *self.files = files(&wanted.layout, &path)?;
         Ok(())
     }
 
@@ -179,7 +179,7 @@ impl Scope {
         if self.holder.borrow().is_some() {
             return match leaves_no_room(resources) {
                 Some(pids) => {
-                    let room = Pids { limit: Some(2), ..pids.clone() };
+                    let room = Pids { limit: Some(2) };
                     self.files.apply(&Resources { pids: Some(room), ..resources.clone() }, devices)
                 }
                 None => self.files.apply(resources, devices),
@@ -200,10 +200,16 @@ impl Scope {
 
     /// Properties for limits that are in force already.
     fn limits(&self, resources: &Resources) -> Vec<(String, Value)> {
-        match &*self.files {
-            Manager::V2(c) => unit::limits(&settings(resources, true, &|file| c.node.read_if_any(file))),
-            _ => unit::limits(&settings(resources, false, &|_| None)),
-        }
+        let v2 = matches!(*self.files, Manager::V2(_));
+        let current = |file: &str| {
+            let node = match &*self.files {
+                Manager::V2(c) => &c.node,
+                Manager::V1(c) => c.node(file.split('.').next()?).ok()?,
+                _ => return None,
+            };
+            node.read_if_any(file)
+        };
+        unit::limits(&settings(resources, v2, &current), &current)
     }
 
     /// Init is in the cgroup: the holder is not needed any more, nor its place among the processes.

@@ -85,7 +85,8 @@ pub fn object_path(unit: &str) -> String {
 
 /// The properties that keep these limits when systemd writes its own view of a unit to the control
 /// files, as it does after `daemon-reload`. Limits without a property are in no such view.
-pub fn limits(settings: &[Setting]) -> Vec<(String, Value)> {
+/// `current` reads a control file, for the half of a pair that stays as it is.
+pub fn limits(settings: &[Setting], current: &dyn Fn(&str) -> Option<String>) -> Vec<(String, Value)> {
     let mut out: Vec<(String, Value)> = Vec::new();
     let all = || settings.iter().filter_map(|s| s.choices.first());
     for (file, value) in all() {
@@ -107,12 +108,27 @@ pub fn limits(settings: &[Setting]) -> Vec<(String, Value)> {
         };
         out.extend(property.map(|(name, value)| (name.to_string(), value)));
     }
-    let find = |file: &str| all().filter(|(f, _)| f == file).map(|(_, v)| v.as_str()).next_back();
-    let v1 = || find("cpu.cfs_quota_us").map(|quota| (quota, find("cpu.cfs_period_us").unwrap_or("100000")));
-    if let Some((quota, period)) = find("cpu.max").and_then(|v| v.split_once(' ')).or_else(v1) {
-        out.extend(quota_properties(quota, period).into_iter().flatten());
+    let set = |file: &str| all().filter(|(f, _)| f == file).map(|(_, v)| v.clone()).next_back();
+    let now = |file: &str| set(file).or_else(|| current(file));
+    let changed = ["cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"].iter().any(|file| set(file).is_some());
+    if changed && let Some((quota, period)) = quota(now, current) {
+        out.extend(quota_properties(&quota, &period).into_iter().flatten());
     }
     out
+}
+
+/// Quota and period, by cpu.max of v2, where the quota may stand alone, or by both files of v1.
+fn quota(
+    now: impl Fn(&str) -> Option<String>,
+    current: &dyn Fn(&str) -> Option<String>,
+) -> Option<(String, String)> {
+    let Some(both) = now("cpu.max") else {
+        return Some((now("cpu.cfs_quota_us")?, now("cpu.cfs_period_us").unwrap_or("100000".into())));
+    };
+    let words = |text: &str| text.split_once(' ').map(|(a, b)| (a.to_string(), b.trim().to_string()));
+    let period =
+        || current("cpu.max").and_then(|text| words(&text)).map_or("100000".into(), |(_, period)| period);
+    Some(words(&both).unwrap_or_else(|| (both.clone(), period())))
 }
 
 /// A number; `max` and -1 are unlimited, which is the largest one.
@@ -319,13 +335,16 @@ mod tests {
     #[test]
     fn cgroup_limits_become_properties() {
         let set = |file: &str, value: &str| Setting::new("x", file, value);
-        let got = limits(&[
-            set("memory.max", "max"),
-            set("pids.max", "7"),
-            set("cpu.max", "33333 70000"),
-            set("cpuset.cpus", "0-2,9"),
-            set("hugetlb.2MB.max", "1"),
-        ]);
+        let got = limits(
+            &[
+                set("memory.max", "max"),
+                set("pids.max", "7"),
+                set("cpu.max", "33333 70000"),
+                set("cpuset.cpus", "0-2,9"),
+                set("hugetlb.2MB.max", "1"),
+            ],
+            &|_| None,
+        );
         let property = |name: &str, value| (name.to_string(), value);
         assert_eq!(
             got,
@@ -337,6 +356,13 @@ mod tests {
                 property("CPUQuotaPeriodUSec", Value::U64(70_000)),
             ]
         );
+        let alone = limits(&[set("cpu.max", "1000")], &|_| Some("500 2000\n".to_string()));
+        assert_eq!(alone[0], property("CPUQuotaPerSecUSec", Value::U64(500_000)));
+        let v1 = limits(&[set("cpu.cfs_period_us", "4000")], &|file| match file {
+            "cpu.cfs_quota_us" => Some("-1\n".to_string()),
+            _ => None,
+        });
+        assert_eq!(v1[0], property("CPUQuotaPerSecUSec", Value::U64(u64::MAX)));
     }
 
     #[test]

@@ -225,8 +225,8 @@ mod tests {
         assert_eq!(value["ociVersionMax"], "1.3.0");
         assert_eq!(value["hooks"].as_array().unwrap().len(), 6);
         assert_eq!(value["mountOptions"], json!(["bind", "ro", "rro"]));
-        let unsafe_ones = json!(["org.systemd.property.", "run.oci."]);
-        assert_eq!(value["potentiallyUnsafeConfigAnnotations"], unsafe_ones);
+        let unsafe_annotations = json!(["org.systemd.property.", "run.oci."]);
+        assert_eq!(value["potentiallyUnsafeConfigAnnotations"], unsafe_annotations);
         assert_eq!(value["annotations"]["oxrun.version"], VERSION);
         let linux = &value["linux"];
         let namespaces = json!(["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]);

@@ -37,7 +37,7 @@ pub enum StartBy {
 pub struct Settings {
     /// Who makes the cgroup.
     pub cgroups: CgroupManager,
-    /// Go without one where the caller may not make any and config.json asks for none (`--rootless`).
+    /// Go without where the caller may not make any and config.json names none (`--rootless`).
     pub tolerate_missing_rights: bool,
 }
 
@@ -109,19 +109,16 @@ fn cgroup_of(settings: Settings, plan: &Plan, id: &str, host: &Host) -> Result<M
     }
 }
 
-/// An ordinary user who may make no cgroup, and asks for none and for no limits, goes without.
+/// Who may make no cgroup, and asks for none and for no limits, goes without.
 fn go_without(plan: &Plan, settings: Settings, error: anyhow::Error) -> Result<()> {
-    let asks = !plan.cgroup.path.is_empty() || cgroup::has_limits(&plan.cgroup.resources);
-    match error.downcast_ref::<cgroup::NotPermitted>().is_some() && settings.tolerate_missing_rights {
-        true if asks => {
-            Err(error.context("rootless: linux.resources and linux.cgroupsPath need a delegated cgroup"))
-        }
-        true => {
-            crate::debug!("no cgroup of its own: {error:#}");
-            Ok(())
-        }
-        false => Err(error),
+    if !error.is::<cgroup::NotPermitted>() || !settings.tolerate_missing_rights {
+        return Err(error);
     }
+    if !plan.cgroup.path.is_empty() || cgroup::has_limits(&plan.cgroup.resources) {
+        return Err(error.context("rootless: linux.cgroupsPath and linux.resources need a delegated cgroup"));
+    }
+    crate::debug!("no cgroup of its own: {error:#}");
+    Ok(())
 }
 
 /// Reads and lowers config.json.

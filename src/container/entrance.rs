@@ -45,13 +45,17 @@ impl Entrance {
 
     /// The point of no return: from here on this process touches no path.
     pub fn enter(&self) -> Result<()> {
-        exe::part_from_executable().doing(|| "part from the runtime's executable")?;
+        let parting = exe::part_from_executable(self.before & NamespaceKind::User.flag() != 0)
+            .doing(|| "part from the runtime's executable")?;
         let forbid_tracing = || sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing");
         // Nobody may trace this process or read its memory when it is in reach (security R9).
         forbid_tracing()?;
         if self.before != 0 {
             setns(&self.way.init, self.before).doing(|| "enter the container's namespaces")?;
             forbid_tracing()?;
+        }
+        if let Some(parting) = parting {
+            parting.finish().doing(|| "part from the runtime's executable")?;
         }
         Ok(())
     }

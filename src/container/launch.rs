@@ -75,7 +75,8 @@ impl Launched {
 pub fn launch(launch: Launch) -> Result<Launched> {
     let procfs = Procfs::open()?;
     let joined = namespaces::open_joined(&launch.plan.namespaces)?;
-    exe::part_from_executable().doing(|| "part from the runtime's executable")?;
+    let parting = exe::part_from_executable(launch.plan.namespaces.has(NamespaceKind::User))
+        .doing(|| "part from the runtime's executable")?;
     // From here on nobody may trace this process or read its memory (security R9). In a rootless
     // run the id maps are written first, which a process that is not dumpable would refuse.
     let privileged = launch.host.is_privileged();
@@ -109,6 +110,7 @@ pub fn launch(launch: Launch) -> Result<Launched> {
                 features: MountFeatures::probe(),
                 new_keyring: launch.new_keyring,
                 preserve_fds: launch.preserve_fds,
+                parting,
                 privileged,
                 hook_outputs,
                 last_capability: launch.host.last_capability,
