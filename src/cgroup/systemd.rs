@@ -178,7 +178,7 @@ impl Scope {
     pub fn apply(&self, resources: &Resources, devices: &[DeviceRule]) -> Result<()> {
         if self.holder.borrow().is_some() {
             return match leaves_no_room(resources) {
-                Some(pids) => {
+                Some(_) => {
                     let room = Pids { limit: Some(2) };
                     self.files.apply(&Resources { pids: Some(room), ..resources.clone() }, devices)
                 }
