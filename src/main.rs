@@ -50,9 +50,9 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Spec { bundle, rootless } => container::spec::write(bundle.as_deref(), rootless)?,
         Command::Create(args) => {
             let states = StateDir::open_or_create(&root)?;
-            create::create(&states, settings(global)?, &args, StartBy::Socket, true)?;
+            create::create(&states, settings(global), &args, StartBy::Socket, true)?;
         }
-        Command::Run(args) => return run::run(&StateDir::open_or_create(&root)?, settings(global)?, &args),
+        Command::Run(args) => return run::run(&StateDir::open_or_create(&root)?, settings(global), &args),
         Command::Start { id } => start::start(&existing(&root, &id)?, &id)?,
         Command::State { id } => {
             output::print(&output::state(&inspect::state(&existing(&root, &id)?, &id)?)?)?;
@@ -118,21 +118,14 @@ fn existing(root: &std::path::Path, id: &str) -> Result<StateDir> {
     }
 }
 
-fn settings(global: &Global) -> Result<Settings> {
-    let manager = match (global.cgroup_manager, global.systemd_cgroup) {
+/// The cgroup driver is what the caller asked for.
+fn settings(global: &Global) -> Settings {
+    let cgroups = match (global.cgroup_manager, global.systemd_cgroup) {
         (Some(manager), _) => manager,
         (None, true) => CgroupManager::Systemd,
         (None, false) => CgroupManager::Cgroupfs,
     };
-    if manager == CgroupManager::Systemd {
-        bail!(
-            "the systemd cgroup driver is not part of this version: leave --systemd-cgroup out, or use --cgroup-manager cgroupfs"
-        );
-    }
-    Ok(Settings {
-        without_cgroups: manager == CgroupManager::Disabled,
-        tolerate_missing_rights: cli::root::tolerates_missing_rights(global.rootless),
-    })
+    Settings { cgroups, tolerate_missing_rights: cli::root::tolerates_missing_rights(global.rootless) }
 }
 
 /// Without a state directory there is no container; one that was named must be there.

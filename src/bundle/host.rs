@@ -30,8 +30,8 @@ impl Host {
         })
     }
 
-    /// Whether the caller is root of the host's user namespace.
-    pub fn is_root(&self) -> bool {
+    /// Whether the caller is root on the host.
+    pub fn is_privileged(&self) -> bool {
         self.euid == 0 && !self.in_user_namespace
     }
 
@@ -39,7 +39,7 @@ impl Host {
     /// that one denies it (user_namespaces(7)).
     pub fn may_set_groups(&self) -> bool {
         let denied = || std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|s| s.trim() == "deny");
-        self.is_root() || self.euid == 0 && !denied()
+        self.is_privileged() || self.euid == 0 && !denied()
     }
 }
 

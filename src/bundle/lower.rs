@@ -4,7 +4,7 @@
 use super::host::Host;
 use super::json::{NUL, Problems};
 use super::lists::normalise;
-use super::plan::{CgroupPlan, Extensions, Mount, MountSource, NamespaceKind, Namespaces, Plan, Process};
+use super::plan::{CgroupPlan, Mount, MountSource, NamespaceKind, Namespaces, Plan, Process};
 use super::{
     annotations, devices, hooks, id_maps, memory_policy, mounts, namespaces, net_devices, process, spec,
     sysctl,

@@ -173,6 +173,12 @@ impl One<'_> {
         if !filesystem && !cgroup {
             self.refuse_data(&options.data);
         }
+        if filesystem && options.super_names.iter().any(|name| name.ends_with("iversion")) {
+            let path = &self.path;
+            let text =
+                format!("{path}.options: `iversion` without effect: filesystems decide about it themselves");
+            self.warnings.push(text);
+        }
         if !filesystem && !options.super_names.is_empty() {
             let names = options.super_names.join("`, `");
             let text =

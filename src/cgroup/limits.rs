@@ -2,7 +2,7 @@
 //! by `limits_v1.rs` and `limits_v2.rs`. Pure.
 
 use super::setting::Setting;
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use crate::bundle::spec::{Cpu, Memory, Rdma, Resources};
 
 /// Checks resources against what this host's cgroup version can do, noting all that cannot be

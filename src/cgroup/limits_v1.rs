@@ -4,7 +4,7 @@
 
 use super::limits::{hugepage_size, is_limit, rdma_line, text_list};
 use super::setting::Setting;
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use crate::bundle::spec::{BlockIo, Cpu, Memory, Network, Resources, ThrottleDevice};
 
 /// All settings of the resources but the device rules, in the order to write them.

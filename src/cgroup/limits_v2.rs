@@ -4,7 +4,7 @@
 
 use super::limits::{cpu_weight, hugepage_size, io_weight, is_limit, rdma_line, text_list};
 use super::setting::{Setting, max_or};
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use crate::bundle::spec::{BlockIo, Cpu, Memory, Resources, ThrottleDevice};
 
 /// All settings of the resources but the device rules, in the order to write them. `current`

@@ -17,7 +17,7 @@ impl Sandbox {
         let mut manager = manager(&path(name, "c"));
         match manager.create() {
             Ok(()) => Some(Sandbox { manager, children: Vec::new() }),
-            Err(error) if error.downcast_ref::<NotPermitted>().is_some() => {
+            Err(error) if error.downcast_ref::<crate::cgroup::node::NotPermitted>().is_some() => {
                 println!("skipped: {error}");
                 None
             }

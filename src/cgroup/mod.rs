@@ -1,7 +1,8 @@
-//! Control groups by the cgroup filesystem: where a container's cgroups are, making them, limits,
+//! Control groups, by the cgroup filesystem or by systemd: where a container's cgroups are, making them, limits,
 //! device rules, joining, freezing, killing, removing, statistics. The host side of `create` makes
 //! a `Manager` from the plan; later commands make it from the `Location` in state.json.
 
+mod dbus;
 mod device_program;
 mod devices_v1;
 mod layout;
@@ -13,6 +14,8 @@ mod live_tests;
 mod node;
 mod setting;
 mod stats;
+mod systemd;
+mod unit;
 mod v1;
 mod v2;
 
@@ -21,8 +24,9 @@ pub use limits::check;
 pub use node::{NotPermitted, Place};
 pub use setting::Old;
 pub use stats::Stats;
+pub use unit::ANNOTATION as SYSTEMD_ANNOTATION;
 
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
 use crate::error;
@@ -50,6 +54,23 @@ pub enum Location {
     V1(Vec<Place>),
     /// The one on a v2 host.
     V2(Place),
+    /// Those of a unit of systemd.
+    Systemd {
+        /// The unit.
+        unit: systemd::Unit,
+        /// Where its cgroups are; `None` as long as it is being made.
+        cgroups: Box<Location>,
+    },
+}
+
+impl Location {
+    /// Where the cgroups are, whoever made them.
+    pub fn files(&self) -> &Location {
+        match self {
+            Location::Systemd { cgroups, .. } => cgroups,
+            other => other,
+        }
+    }
 }
 
 /// What a process needs to get into the cgroups.
@@ -77,8 +98,6 @@ pub struct HierarchyView {
     pub name: String,
     /// Options to mount it with (`cpu,cpuacct`; `none,name=systemd`); empty for cgroup2.
     pub mount_data: String,
-    /// Where the host has it mounted.
-    pub mountpoint: PathBuf,
     /// The container's own directory in it on the host.
     pub container_path: PathBuf,
     /// Links beside it: name and target (`cpu` to `cpu,cpuacct`).
@@ -92,6 +111,8 @@ pub enum Manager {
     V1(v1::Cgroup),
     /// On a host with cgroup v2 alone.
     V2(v2::Cgroup),
+    /// Made by systemd, on either.
+    Systemd(systemd::Scope),
     /// No cgroup of its own.
     None,
 }
@@ -108,11 +129,25 @@ impl Manager {
         Ok(Manager::V1(v1::Cgroup::new(layout, plan, id)?))
     }
 
+    /// The same by systemd: by that of the system, or (`user`) that of the caller. Asks nobody yet.
+    pub fn of_systemd(
+        layout: Layout,
+        plan: &CgroupPlan,
+        id: &str,
+        annotations: &BTreeMap<String, String>,
+        user: bool,
+    ) -> Result<Manager> {
+        Ok(Manager::Systemd(systemd::Scope::new(layout, plan, id, annotations, user)?))
+    }
+
     /// The cgroups of a container made before.
     pub fn from_location(location: &Location) -> Manager {
         match location {
             Location::None => Manager::None,
             Location::V2(place) => Manager::V2(v2::Cgroup { node: Node::new(place.clone()) }),
+            Location::Systemd { unit, cgroups } => {
+                Manager::Systemd(systemd::Scope::made(unit.clone(), Manager::from_location(cgroups)))
+            }
             Location::V1(places) => {
                 let (unified, nodes): (Vec<Node>, Vec<Node>) =
                     places.iter().cloned().map(Node::new).partition(|n| n.place.is_v2());
@@ -126,6 +161,9 @@ impl Manager {
         match self {
             Manager::None => Location::None,
             Manager::V2(c) => Location::V2(c.node.place.clone()),
+            Manager::Systemd(s) => {
+                Location::Systemd { unit: s.unit.clone(), cgroups: Box::new(s.files.location()) }
+            }
             Manager::V1(c) => {
                 Location::V1(c.nodes.iter().chain(&c.unified).map(|n| n.place.clone()).collect())
             }
@@ -137,6 +175,7 @@ impl Manager {
     /// what was made is gone and the manager is `None`: the rest is others'.
     pub fn create(&mut self) -> Result<()> {
         let result = match self {
+            Manager::Systemd(s) => s.create(),
             Manager::None => Ok(()),
             Manager::V1(c) => c.create(),
             Manager::V2(c) => c.create(),
@@ -151,6 +190,7 @@ impl Manager {
     /// force alone). Only what is given changes, so it serves create and update.
     pub fn apply(&self, resources: &Resources, devices: &[DeviceRule]) -> Result<()> {
         match self {
+            Manager::Systemd(s) => s.apply(resources, devices),
             Manager::None => refuse_limits(resources),
             Manager::V1(c) => c.apply(resources, devices),
             Manager::V2(c) => c.apply(resources, devices),
@@ -161,6 +201,7 @@ impl Manager {
     /// last and all or nothing, so they are not in it.
     pub fn snapshot(&self, resources: &Resources) -> Vec<Old> {
         match self {
+            Manager::Systemd(s) => s.files.snapshot(resources),
             Manager::None => Vec::new(),
             Manager::V1(c) => c.snapshot(resources),
             Manager::V2(c) => c.snapshot(resources),
@@ -170,6 +211,7 @@ impl Manager {
     /// Brings back what `snapshot` read.
     pub fn restore(&self, olds: &[Old]) -> Result<()> {
         match self {
+            Manager::Systemd(s) => s.files.restore(olds),
             Manager::None => Ok(()),
             Manager::V1(c) => c.restore(olds),
             Manager::V2(c) => c.restore(olds),
@@ -179,6 +221,7 @@ impl Manager {
     /// What the container's first process needs to get in.
     pub fn join(&self) -> Result<Join> {
         match self {
+            Manager::Systemd(s) => s.files.join(),
             Manager::None => Ok(Join::default()),
             Manager::V1(c) => c.join(),
             Manager::V2(c) => c.join(),
@@ -186,8 +229,10 @@ impl Manager {
     }
 
     /// Moves a running process in. Slow: the kernel waits for all CPUs.
+    #[cfg(test)]
     pub fn add_process(&self, pid: i32) -> Result<()> {
         match self {
+            Manager::Systemd(s) => s.files.add_process(pid),
             Manager::None => Ok(()),
             Manager::V1(c) => c.add_process(pid),
             Manager::V2(c) => c.add_process(pid),
@@ -197,6 +242,7 @@ impl Manager {
     /// All processes, also those in cgroups below; ascending, as seen from here.
     pub fn processes(&self) -> Result<Vec<i32>> {
         match self {
+            Manager::Systemd(s) => s.files.processes(),
             Manager::None => Ok(Vec::new()),
             Manager::V1(c) => c.processes(),
             Manager::V2(c) => c.node.processes(),
@@ -207,6 +253,7 @@ impl Manager {
     /// frozen ones too; nothing is waited for.
     pub fn kill(&self, signal: i32) -> Result<()> {
         match self {
+            Manager::Systemd(s) => s.files.kill(signal),
             Manager::None => Ok(()),
             Manager::V1(c) => c.kill(signal),
             Manager::V2(c) => c.kill(signal),
@@ -216,6 +263,7 @@ impl Manager {
     /// Stops all processes; returns when they are stopped.
     pub fn freeze(&self) -> Result<()> {
         match self {
+            Manager::Systemd(s) => s.files.freeze(),
             Manager::None => bail!("freeze: the container has no cgroup of its own"),
             Manager::V1(c) => c.freeze(),
             Manager::V2(c) => c.freeze(),
@@ -225,6 +273,7 @@ impl Manager {
     /// Lets them run again.
     pub fn thaw(&self) -> Result<()> {
         match self {
+            Manager::Systemd(s) => s.files.thaw(),
             Manager::None => bail!("thaw: the container has no cgroup of its own"),
             Manager::V1(c) => c.thaw(),
             Manager::V2(c) => c.thaw(),
@@ -234,6 +283,7 @@ impl Manager {
     /// Whether they are frozen.
     pub fn is_frozen(&self) -> Result<bool> {
         match self {
+            Manager::Systemd(s) => s.files.is_frozen(),
             Manager::None => Ok(false),
             Manager::V1(c) => c.is_frozen(),
             Manager::V2(c) => Ok(c.is_frozen()),
@@ -245,15 +295,33 @@ impl Manager {
     pub fn remove(&mut self) -> Result<bool> {
         let deadline = Instant::now() + REMOVE_TIME;
         match self {
+            Manager::Systemd(s) => s.remove(deadline),
+            other => other.remove_until(deadline),
+        }
+    }
+
+    fn remove_until(&mut self, deadline: Instant) -> Result<bool> {
+        match self {
             Manager::None => Ok(true),
             Manager::V1(c) => c.remove(deadline),
             Manager::V2(c) => c.node.remove(deadline),
+            Manager::Systemd(s) => s.remove(deadline),
+        }
+    }
+
+    /// Init is in: what kept a unit from being empty until then is not needed any more. `resources`
+    /// are those applied before.
+    pub fn entered(&self, resources: &Resources) -> Result<()> {
+        match self {
+            Manager::Systemd(s) => s.entered(resources),
+            _ => Ok(()),
         }
     }
 
     /// Whether any of the cgroups is there.
     pub fn exists(&self) -> bool {
         match self {
+            Manager::Systemd(s) => s.files.exists(),
             Manager::None => false,
             Manager::V1(c) => c.exists(),
             Manager::V2(c) => c.node.exists(),
@@ -263,6 +331,7 @@ impl Manager {
     /// How many processes the kernel has killed for lack of memory; none where it does not say.
     pub fn oom_kill_count(&self) -> Option<u64> {
         match self {
+            Manager::Systemd(s) => s.files.oom_kill_count(),
             Manager::None => None,
             Manager::V1(c) => c.oom_kill_count(),
             Manager::V2(c) => c.oom_kill_count(),
@@ -272,6 +341,7 @@ impl Manager {
     /// What is in use now, for `events`; none without cgroups.
     pub fn stats(&self) -> Option<Stats> {
         match self {
+            Manager::Systemd(s) => s.files.stats(),
             Manager::None => None,
             Manager::V1(c) => Some(stats::of_v1(c)),
             Manager::V2(c) => Some(stats::of_v2(&c.node)),
@@ -282,6 +352,7 @@ impl Manager {
     /// the kernel lists for delegation. cgroup v1 is never handed over.
     pub fn delegate(&self, uid: u32) -> Result<()> {
         match self {
+            Manager::Systemd(s) => s.files.delegate(uid),
             Manager::None | Manager::V1(_) => Ok(()),
             Manager::V2(c) => c.delegate(uid),
         }
@@ -291,6 +362,7 @@ impl Manager {
     /// v2; an empty name is the cgroup2 directory.
     pub fn path_of(&self, controller: &str) -> Option<PathBuf> {
         match self {
+            Manager::Systemd(s) => s.files.path_of(controller),
             Manager::None => None,
             Manager::V2(c) => Some(c.node.place.directory()),
             Manager::V1(c) if controller.is_empty() => c.unified.as_ref().map(|n| n.place.directory()),
@@ -301,6 +373,7 @@ impl Manager {
     /// What to mount for the container.
     pub fn view(&self) -> View {
         match self {
+            Manager::Systemd(s) => s.files.view(),
             Manager::None => View::default(),
             Manager::V1(c) => View { v2: false, hierarchies: c.view() },
             Manager::V2(c) => View { v2: true, hierarchies: c.view() },
@@ -313,9 +386,14 @@ fn found(problems: &Problems) -> Result<()> {
     if problems.is_empty() { Ok(()) } else { Err(anyhow!("{problems}")) }
 }
 
-fn refuse_limits(resources: &Resources) -> Result<()> {
+/// Whether there are limits, beside device rules.
+pub fn has_limits(resources: &Resources) -> bool {
     let limits = Resources { devices: Vec::new(), ..resources.clone() };
-    if limits == Resources::default() {
+    limits != Resources::default()
+}
+
+fn refuse_limits(resources: &Resources) -> Result<()> {
+    if !has_limits(resources) {
         return Ok(());
     }
     bail!("linux.resources: the container has no cgroup of its own to set limits in; leave the limits out")

@@ -59,7 +59,8 @@ impl std::error::Error for NotPermitted {}
 fn failure(what: String, errno: Errno) -> anyhow::Error {
     match errno {
         Errno::ACCESS | Errno::PERM | Errno::ROFS => {
-            let remedy = "run as root or in a cgroup delegated to this user";
+            let remedy = "run as root, with --cgroup-manager systemd, or in a cgroup delegated to this user, as \
+                          `systemd-run --user --scope -p Delegate=yes` makes one";
             anyhow::Error::new(NotPermitted(format!("{what}: {}: {remedy}", text(errno))))
         }
         _ => anyhow!("{what}: {}", text(errno)),

@@ -7,7 +7,7 @@ use super::limits_v1;
 use super::node::{Node, Place, field};
 use super::setting::{self, Old, Setting};
 use super::{HierarchyView, Join, check_usage, found, signal_all};
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
 use crate::error;
@@ -101,6 +101,14 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Makes what is missing beside what systemd made, where the first process is already in.
+    pub fn adopt(&mut self) -> Result<()> {
+        for node in self.nodes.iter_mut().chain(&mut self.unified) {
+            node.make()?;
+        }
+        self.node("cpuset").map_or(Ok(()), inherit_cpuset)
+    }
+
     /// Applies limits and, where there are any, device rules.
     pub fn apply(&self, resources: &Resources, devices: &[DeviceRule]) -> Result<()> {
         let mut problems = Problems::default();
@@ -153,6 +161,7 @@ impl Cgroup {
     }
 
     /// Moves a process into every hierarchy.
+    #[cfg(test)]
     pub fn add_process(&self, pid: i32) -> Result<()> {
         self.all().try_for_each(|node| node.write("cgroup.procs", &pid.to_string()))
     }
@@ -263,7 +272,6 @@ fn hierarchy_view(node: &Node) -> HierarchyView {
     };
     HierarchyView {
         mount_data: if named { format!("none,{controllers}") } else { controllers },
-        mountpoint: place.mountpoint.clone(),
         container_path: place.directory(),
         symlinks,
         name,

@@ -8,7 +8,7 @@ use super::limits_v2;
 use super::node::{Node, Place, field, open_below, read_at, write_at};
 use super::setting::{self, Old, Setting};
 use super::{HierarchyView, Join, check_usage, found, signal_all};
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
 use crate::error;
@@ -155,6 +155,7 @@ impl Cgroup {
     }
 
     /// Moves a process in.
+    #[cfg(test)]
     pub fn add_process(&self, pid: i32) -> Result<()> {
         self.node.write("cgroup.procs", &pid.to_string())
     }
@@ -229,7 +230,6 @@ impl Cgroup {
         vec![HierarchyView {
             name: String::new(),
             mount_data: String::new(),
-            mountpoint: self.node.place.mountpoint.clone(),
             container_path: self.node.place.directory(),
             symlinks: Vec::new(),
         }]

@@ -27,8 +27,8 @@ struct Supported {
 const SUPPORTED: Supported = Supported {
     cgroup_v1: true,
     cgroup_v2: true,
-    systemd_cgroup: false,
-    systemd_user_cgroup: false,
+    systemd_cgroup: true,
+    systemd_user_cgroup: true,
     rdma: true,
     apparmor: true,
     selinux: true,
@@ -46,7 +46,7 @@ const HOOKS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 /// Annotations that change what the runtime does on the host; those ending in `.` are prefixes.
-const UNSAFE_ANNOTATIONS: &[&str] = &["run.oci."];
+const UNSAFE_ANNOTATIONS: &[&str] = &[crate::cgroup::SYSTEMD_ANNOTATION, "run.oci."];
 
 /// The names that other parts know.
 #[derive(Debug, Default)]
@@ -225,7 +225,8 @@ mod tests {
         assert_eq!(value["ociVersionMax"], "1.3.0");
         assert_eq!(value["hooks"].as_array().unwrap().len(), 6);
         assert_eq!(value["mountOptions"], json!(["bind", "ro", "rro"]));
-        assert_eq!(value["potentiallyUnsafeConfigAnnotations"], json!(["run.oci."]));
+        let unsafe_annotations = json!(["org.systemd.property.", "run.oci."]);
+        assert_eq!(value["potentiallyUnsafeConfigAnnotations"], unsafe_annotations);
         assert_eq!(value["annotations"]["oxrun.version"], VERSION);
         let linux = &value["linux"];
         let namespaces = json!(["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]);

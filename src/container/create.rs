@@ -17,7 +17,7 @@ use crate::bundle::Host;
 use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::{self, Options};
 use crate::cgroup::{self, Manager};
-use crate::cli::command::Create;
+use crate::cli::command::{CgroupManager, Create};
 use anyhow::{Context, Result, bail};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -35,9 +35,9 @@ pub enum StartBy {
 /// What the whole invocation shares.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Go without cgroups (`--cgroup-manager disabled`).
-    pub without_cgroups: bool,
-    /// Go without them where the caller may not make any and config.json names none (`--rootless`).
+    /// Who makes the cgroup.
+    pub cgroups: CgroupManager,
+    /// Go without where the caller may not make any and config.json names none (`--rootless`).
     pub tolerate_missing_rights: bool,
 }
 
@@ -46,8 +46,6 @@ pub struct Settings {
 pub struct Created {
     /// Its directory, unlocked.
     pub entry: Entry,
-    /// What was written there.
-    pub state: State,
     /// Init.
     pub launched: Launched,
     /// The plan it was made from.
@@ -75,15 +73,12 @@ pub fn create(
     }
     let sockets = Sockets::connect(args, &plan, detached)?;
     let pid_file = args.pid_file.as_deref().map(PidFile::prepare).transpose()?;
-    let mut cgroup = match settings.without_cgroups {
-        true => Manager::None,
-        false => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, &args.id)?,
-    };
+    let mut cgroup = cgroup_of(settings, &plan, &args.id, &host)?;
     let mut rdt = rdt::Place::find(plan.intel_rdt.as_ref(), &args.id)?;
     let creating = creating_state(args, &plan, &cgroup, rdt.clone())?;
     let entry = reserve(states, &creating, &config)?;
     // A cgroup that cannot be made, or that others are in, is left as it is.
-    if let Err(error) = make_cgroup(&mut cgroup, settings, &plan) {
+    if let Err(error) = cgroup.create().or_else(|error| go_without(&plan, settings, error)) {
         entry.remove()?;
         return Err(error);
     }
@@ -93,7 +88,7 @@ pub fn create(
         make(&making, &entry, &mut cgroup, sockets, pid_file, creating)
     });
     match made {
-        Ok((state, launched)) => Ok(Created { entry, state, launched, plan }),
+        Ok((_, launched)) => Ok(Created { entry, launched, plan }),
         Err(error) => {
             rdt.iter_mut().for_each(rdt::Place::undo);
             undo(entry, &mut cgroup, &plan);
@@ -102,14 +97,27 @@ pub fn create(
     }
 }
 
-/// Makes the cgroup, or leaves none where there is no right to one and none was asked for.
-fn make_cgroup(cgroup: &mut Manager, settings: Settings, plan: &Plan) -> Result<()> {
-    let Err(error) = cgroup.create() else { return Ok(()) };
-    let refused = error.downcast_ref::<cgroup::NotPermitted>().is_some();
-    if !(refused && settings.tolerate_missing_rights && plan.cgroup.path.is_empty()) {
+/// Decides where the cgroup will be; makes nothing.
+fn cgroup_of(settings: Settings, plan: &Plan, id: &str, host: &Host) -> Result<Manager> {
+    match settings.cgroups {
+        CgroupManager::Disabled => Ok(Manager::None),
+        CgroupManager::Cgroupfs => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, id),
+        CgroupManager::Systemd => {
+            let layout = cgroup::Layout::probe()?;
+            Manager::of_systemd(layout, &plan.cgroup, id, &plan.annotations, !host.is_privileged())
+        }
+    }
+}
+
+/// Who may make no cgroup, and asks for none and for no limits, goes without.
+fn go_without(plan: &Plan, settings: Settings, error: anyhow::Error) -> Result<()> {
+    if !error.is::<cgroup::NotPermitted>() || !settings.tolerate_missing_rights {
         return Err(error);
     }
-    crate::debug!("without a cgroup: {error:#}");
+    if !plan.cgroup.path.is_empty() || cgroup::has_limits(&plan.cgroup.resources) {
+        return Err(error.context("rootless: linux.cgroupsPath and linux.resources need a delegated cgroup"));
+    }
+    crate::debug!("no cgroup of its own: {error:#}");
     Ok(())
 }
 
@@ -225,7 +233,9 @@ fn make(
     mut state: State,
 ) -> Result<(State, Launched)> {
     crate::debug!("made the cgroup of `{}`", making.args.id);
-    cgroup.apply(&making.plan.cgroup.resources, &making.plan.cgroup.devices)?;
+    // Device programs need the host's root; in a user namespace no device node can be made anyway.
+    let devices = if making.host.is_privileged() { making.plan.cgroup.devices.as_slice() } else { &[] };
+    cgroup.apply(&making.plan.cgroup.resources, devices)?;
     if let Some(uid) = making.plan.cgroup.delegate {
         cgroup.delegate(uid)?;
     }

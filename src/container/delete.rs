@@ -37,7 +37,11 @@ pub fn delete(states: Option<&StateDir>, id: &str, force: bool) -> Result<()> {
             status.name()
         )));
     }
-    remove(entry, &state)
+    remove(entry, &state)?;
+    if let (true, Some(states)) = (force, states) {
+        states.sweep_debris()?;
+    }
+    Ok(())
 }
 
 /// What a killed `create` left of an id, if it is still that.

@@ -31,7 +31,7 @@ pub struct Entrance {
 impl Entrance {
     /// Looks at the namespaces of a container's first process.
     pub fn open(plan: &Plan, pid: i32, init: OwnedFd, host: &Host) -> Result<Entrance> {
-        let (privileged, may_set_groups) = (host.is_root(), host.may_set_groups());
+        let (privileged, may_set_groups) = (host.is_privileged(), host.may_set_groups());
         let all = namespaces::differing(pid)?;
         let (user, cgroup) = (NamespaceKind::User.flag(), NamespaceKind::Cgroup.flag());
         // Without privileges on the host they come from the user namespace, so that is first.
@@ -54,13 +54,17 @@ impl Entrance {
 
     /// The point of no return: from here on this process touches no path.
     pub fn enter(&self) -> Result<()> {
-        exe::part_from_executable().doing(|| "part from the runtime's executable")?;
+        let parting = exe::part_from_executable(self.before & NamespaceKind::User.flag() != 0)
+            .doing(|| "part from the runtime's executable")?;
         let forbid_tracing = || sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing");
         // Nobody may trace this process or read its memory when it is in reach (security R9).
         forbid_tracing()?;
         if self.before != 0 {
             setns(&self.way.init, self.before).doing(|| "enter the container's namespaces")?;
             forbid_tracing()?;
+        }
+        if let Some(parting) = parting {
+            parting.finish().doing(|| "part from the runtime's executable")?;
         }
         Ok(())
     }

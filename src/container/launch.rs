@@ -75,10 +75,11 @@ impl Launched {
 pub fn launch(launch: Launch) -> Result<Launched> {
     let procfs = Procfs::open()?;
     let joined = namespaces::open_joined(&launch.plan.namespaces)?;
-    exe::part_from_executable().doing(|| "part from the runtime's executable")?;
+    let parting = exe::part_from_executable(launch.plan.namespaces.has(NamespaceKind::User))
+        .doing(|| "part from the runtime's executable")?;
     // From here on nobody may trace this process or read its memory (security R9). In a rootless
     // run the id maps are written first, which a process that is not dumpable would refuse.
-    let privileged = launch.host.is_root();
+    let privileged = launch.host.is_privileged();
     let may_set_groups = launch.host.may_set_groups();
     if privileged {
         sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
@@ -110,6 +111,7 @@ pub fn launch(launch: Launch) -> Result<Launched> {
                 features: MountFeatures::probe(),
                 new_keyring: launch.new_keyring,
                 preserve_fds: launch.preserve_fds,
+                parting,
                 privileged,
                 may_set_groups,
                 hook_outputs,
@@ -147,6 +149,7 @@ fn explain_clone(error: &std::io::Error, plan: &Plan) -> anyhow::Error {
 
 /// The host side's part, message by message.
 fn converse(launch: &Launch, procfs: &Procfs, may_set_groups: bool, launched: &mut Launched) -> Result<()> {
+    launch.cgroup.entered(&launch.plan.cgroup.resources)?;
     namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, may_set_groups)?;
     raise_hard_limits(launch.plan.process.as_ref(), launched.pid)?;
     set_oom_score(launch.plan.process.as_ref(), procfs, &launched.pid.to_string())?;

@@ -240,6 +240,7 @@ impl Entry {
     }
 
     /// Takes the lock if nobody has it; false if somebody has.
+    #[cfg(test)]
     pub fn try_lock(&self, lock: Lock) -> Result<bool> {
         let taken = try_flock(&self.dir, lock).map_err(failed(format!("lock `{}`", self.id)))?;
         if taken {

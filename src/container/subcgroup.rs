@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 
 /// Opens what the process needs to get in.
 pub fn join(location: &Location, wanted: &[SubCgroup], init: i32) -> Result<Join> {
+    let location = location.files();
     if !wanted.is_empty() {
         let below = below(location.clone(), wanted)?;
         return Manager::from_location(&below).join().context("adding the process to cgroups");
@@ -25,8 +26,8 @@ pub fn join(location: &Location, wanted: &[SubCgroup], init: i32) -> Result<Join
 
 /// The cgroup2 directory that init is in now; none where it cannot be found.
 pub fn of_init(location: &Location, init: i32) -> Option<OwnedFd> {
-    let mountpoint = match location {
-        Location::None => return None,
+    let mountpoint = match location.files() {
+        Location::None | Location::Systemd { .. } => return None,
         Location::V2(place) => &place.mountpoint,
         Location::V1(places) => &places.iter().find(|place| place.is_v2())?.mountpoint,
     };
@@ -42,7 +43,9 @@ pub fn of_init(location: &Location, init: i32) -> Option<OwnedFd> {
 /// The same hierarchies, with the sub-cgroups' paths. Paths have no `..` (checked by the parser).
 fn below(location: Location, wanted: &[SubCgroup]) -> Result<Location> {
     match location {
-        Location::None => bail!("--cgroup: the container has no cgroup of its own: leave the option out"),
+        Location::None | Location::Systemd { .. } => {
+            bail!("--cgroup: the container has no cgroup of its own: leave the option out")
+        }
         Location::V2(mut place) => {
             for sub in wanted {
                 if let Some(name) = sub.controllers.first() {

@@ -20,6 +20,7 @@ use crate::procfs::Procfs;
 use crate::rootfs::path::Root;
 use crate::rootfs::{self, Builder, MountFeatures, device, hide};
 use crate::sys::clone::{Forked, clone3, unshare};
+use crate::sys::exe::Parting;
 use crate::sys::process as sys;
 use anyhow::{Result, bail};
 use rustix::fs::Mode;
@@ -55,6 +56,8 @@ pub struct Job<'a> {
     pub new_keyring: bool,
     /// Descriptors from 3 up that the process keeps.
     pub preserve_fds: u32,
+    /// What only root of the user namespace can do about the executable file.
+    pub parting: Option<Parting>,
     /// Whether the host side is root on the host.
     pub privileged: bool,
     /// Whether a new user namespace allows setgroups.
@@ -136,6 +139,7 @@ fn close_inherited(job: &Job) -> Result<()> {
         .into_iter()
         .chain(&job.start)
         .chain(&job.cgroup_tasks)
+        .chain(job.parting.as_ref().map(Parting::fd))
         .chain(job.joined.iter().map(|j| &j.fd))
         .map(|fd| fd.as_raw_fd() as u32)
         .collect();
@@ -175,6 +179,9 @@ fn enter_namespaces(job: &Job) -> Result<()> {
     namespaces::join(&job.joined, plan)?;
     if plan.has(NamespaceKind::User) {
         become_root_inside(job.privileged && !job.plan.extensions.keep_groups)?;
+        if let Some(parting) = &job.parting {
+            parting.finish().doing(|| "part from the runtime's executable")?;
+        }
     }
     let flags = namespaces::flags_after_join(plan);
     if flags != 0 {

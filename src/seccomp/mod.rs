@@ -14,7 +14,7 @@ mod raw;
 mod syscalls;
 mod tree;
 
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use crate::bundle::spec::{Seccomp, Spec};
 pub use explain::{Query, explain, read_profile};
 
@@ -181,11 +181,6 @@ fn block(asm: &mut Assembler, policy: &Policy, group: &[&'static Arch]) -> Place
         Verdict::Check(i) => checks::write(asm, &line.checks[i], policy.default),
     });
     asm.load(NUMBER, place)
-}
-
-/// Whether some architecture has a system call of this name.
-pub fn is_known(name: &str) -> bool {
-    arch::call(name).is_some()
 }
 
 /// The actions that can be compiled.

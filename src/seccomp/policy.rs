@@ -3,7 +3,7 @@
 
 use super::arch::{self, ARCHITECTURES, Arch, NATIVE};
 use super::{Listener, NO_UNKNOWN, Unknown};
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use crate::bundle::spec::{Seccomp, SyscallArg, SyscallRule};
 
 /// SECCOMP_RET_KILL_PROCESS (linux/seccomp.h), and so on.

@@ -3,7 +3,7 @@
 //! that what is wrong shows with its place and before anything is made. Called by `filter_of`.
 
 use super::{Filter, Instruction, MAX_INSTRUCTIONS};
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use anyhow::{Result, bail, ensure};
 
 /// Bytes of `struct sock_filter`.

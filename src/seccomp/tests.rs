@@ -2,6 +2,7 @@
 
 mod kernel;
 mod libseccomp;
+mod measure;
 mod property;
 mod raw;
 mod reference;
@@ -14,25 +15,6 @@ use serde_json::json;
 
 fn docker() -> Seccomp {
     serde_json::from_str(include_str!("../../tests/data/docker-seccomp-oci.json")).unwrap()
-}
-
-#[test]
-fn docker_default_profile_fits() {
-    let mut problems = Problems::default();
-    let filter = compile(&docker(), "linux.seccomp", Unknown::Skipped, &mut problems, &mut vec![]);
-    assert!(problems.is_empty(), "{problems}");
-    let (mut total, mut most, mut count) = (0, 0, 0);
-    for name in ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"] {
-        let arch = Arch::named(name).unwrap();
-        for call in (0..arch::CALLS as u16).filter_map(|call| arch.number(call)) {
-            let call = Call { number: call, audit: arch.audit, big_endian: false, args: [0; 6] };
-            let (_, steps) = run(&filter.program, &call).unwrap();
-            (total, most, count) = (total + steps, most.max(steps), count + 1);
-        }
-    }
-    let average = f64::from(total as u32) / f64::from(count);
-    eprintln!("{} instructions, {average:.1} steps on average, {most} at most", filter.program.len());
-    assert!(filter.program.len() <= 700 && average <= 15.0 && most <= 24);
 }
 
 #[test]
@@ -204,26 +186,4 @@ fn explanations_tell_what_happens() {
     assert!(ask(None, Some("socketcall"), &[]).unwrap_err().contains("it exists on SCMP_ARCH_X86,"));
     assert!(ask(None, Some("red"), &[]).unwrap_err().contains("find system call `red`"));
     assert!(ask(Some("vax"), None, &[]).unwrap_err().contains("must be one of SCMP_ARCH_X86_64"));
-}
-
-#[test]
-#[ignore = "a measurement; run it with --release --ignored --nocapture"]
-fn compile_time() {
-    let spec = docker();
-    let mut times: Vec<_> = (0..1000)
-        .map(|_| {
-            let start = std::time::Instant::now();
-            std::hint::black_box(compile(
-                &spec,
-                "linux.seccomp",
-                Unknown::Skipped,
-                &mut Problems::default(),
-                &mut vec![],
-            ));
-            start.elapsed()
-        })
-        .collect();
-    times.sort();
-    eprintln!("compiling the default profile for three architectures: median {:?}", times[500]);
-    assert!(times[500].as_micros() <= 100);
 }

@@ -39,7 +39,7 @@ pub fn clone3(flags: u64, cgroup: Option<&OwnedFd>) -> io::Result<Forked> {
         cgroup: 0,
     };
     if let Some(fd) = cgroup {
-        args.flags |= u64::from(linux_raw_sys::general::CLONE_INTO_CGROUP);
+        args.flags |= linux_raw_sys::general::CLONE_INTO_CGROUP;
         args.cgroup = fd.as_raw_fd() as u64;
     }
     // SAFETY: the process has one thread, so the child's copy of memory is consistent; the

@@ -16,13 +16,49 @@ struct Segment {
     protection: i32,
 }
 
-/// Moves the whole image to private memory and replaces the executable file of this process.
-pub fn part_from_executable() -> io::Result<()> {
+/// Moves the whole image to private memory and replaces the executable file of this process. Where
+/// it is not root of its user namespace, the second half is left until it (or its child) `will_be`.
+pub fn part_from_executable(will_be: bool) -> io::Result<Option<Parting>> {
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     for segment in image_segments(&maps) {
         privatise(&segment)?;
     }
-    replace_exe_file(&empty_sealed_file()?)
+    let file = empty_sealed_file()?;
+    let parting = Parting { map: memory_map(&file)?, file };
+    match parting.finish() {
+        Err(error) if will_be && error.raw_os_error() == Some(libc::EPERM) => Ok(Some(parting)),
+        done => done.map(|()| None),
+    }
+}
+
+/// What is left of parting from the executable file.
+#[derive(Debug)]
+pub struct Parting {
+    map: prctl_mm_map,
+    file: OwnedFd,
+}
+
+impl Parting {
+    /// The descriptor that `finish` needs.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.file
+    }
+
+    /// prctl(PR_SET_MM, PR_SET_MM_MAP) with everything as it is but the executable file. Needs
+    /// CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the current user namespace.
+    pub fn finish(&self) -> io::Result<()> {
+        // SAFETY: sbrk(0) only reads the current program break.
+        let brk = unsafe { libc::sbrk(0) } as u64;
+        let map = prctl_mm_map { brk, ..self.map };
+        // SAFETY: the block describes this process as it is and outlives the call.
+        unsafe {
+            check(
+                libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP, &raw const map, size_of_val(&map), 0u64)
+                    .into(),
+            )?
+        };
+        Ok(())
+    }
 }
 
 /// The file mappings that hold this function's own file, found by the inode that maps the text.
@@ -88,9 +124,8 @@ fn empty_sealed_file() -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// prctl(PR_SET_MM, PR_SET_MM_MAP) with everything as it is but the executable file. Needs
-/// CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the current user namespace.
-fn replace_exe_file(file: &OwnedFd) -> io::Result<()> {
+/// This process's memory map as it is, but for the executable file; the break is read when it is set.
+fn memory_map(file: &OwnedFd) -> io::Result<prctl_mm_map> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let fields: Vec<u64> = stat
         .rsplit_once(") ")
@@ -98,15 +133,13 @@ fn replace_exe_file(file: &OwnedFd) -> io::Result<()> {
         .unwrap_or_default();
     // proc_pid_stat(5) numbers fields from 1; the first one after the name is number 3.
     let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
-    // SAFETY: sbrk(0) only reads the current program break.
-    let brk = unsafe { libc::sbrk(0) } as u64;
-    let map = prctl_mm_map {
+    Ok(prctl_mm_map {
         start_code: field(26),
         end_code: field(27),
         start_data: field(45),
         end_data: field(46),
         start_brk: field(47),
-        brk,
+        brk: 0,
         start_stack: field(28),
         arg_start: field(48),
         arg_end: field(49),
@@ -115,12 +148,5 @@ fn replace_exe_file(file: &OwnedFd) -> io::Result<()> {
         auxv: std::ptr::null_mut(),
         auxv_size: 0,
         exe_fd: file.as_raw_fd() as u32,
-    };
-    // SAFETY: the block describes this process as it is and outlives the call.
-    unsafe {
-        check(
-            libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP, &raw const map, size_of_val(&map), 0u64).into(),
-        )?
-    };
-    Ok(())
+    })
 }

@@ -74,16 +74,6 @@ pub enum Exit {
     Signal(i32),
 }
 
-impl Exit {
-    /// The status as shells give it: the code, or 128 + the signal.
-    pub fn status(self) -> i32 {
-        match self {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => 128 + signal,
-        }
-    }
-}
-
 /// waitid(2) on a child by its pidfd, until it has ended.
 pub fn wait_pidfd(pidfd: impl AsFd) -> io::Result<Exit> {
     loop {
@@ -289,11 +279,4 @@ pub fn is_inherited(fd: i32) -> bool {
     // SAFETY: plain integers; nothing is changed.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
-}
-
-/// dup2(2) that leaves the descriptor `target` open on exec.
-pub fn dup_onto(fd: impl AsFd, target: i32) -> io::Result<()> {
-    // SAFETY: plain integers; `target` is 0, 1 or 2, which no OwnedFd of this program owns.
-    unsafe { check(libc::dup2(fd.as_fd().as_raw_fd(), target).into())? };
-    Ok(())
 }

@@ -14,8 +14,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// No call of the runtime takes longer than this.
-const LIMIT: Duration = Duration::from_secs(30);
+/// No call of the runtime takes longer than this; an emulated machine has more patience
+/// (TEST_PATIENCE: how many times as much).
+fn limit() -> Duration {
+    let times = std::env::var("TEST_PATIENCE").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(30) * times.unwrap_or(1)
+}
 const APPLETS: &str = "[ cat chmod cp cut df dmesg echo env false find grep head hostname id ip kill ln ls mkdir \
     mount mv nc ps pwd readlink rm rmdir sed seq sh sleep sort stat stty tail test touch true tty umount uname wc";
 
@@ -154,7 +158,7 @@ impl Running {
     /// Waits for the end; kills and panics after the limit.
     #[track_caller]
     pub fn wait(mut self) -> Outcome {
-        let end = Instant::now() + LIMIT;
+        let end = Instant::now() + limit();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return self.outcome(status);
@@ -204,7 +208,7 @@ impl Running {
 /// Polls a condition, with a limit.
 #[track_caller]
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + limit() / 3;
     while !condition() {
         assert!(Instant::now() < end, "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(2));
@@ -498,7 +502,7 @@ impl Sandbox {
             let mut command = self.command(&["delete", "--force", &id]);
             command.stdout(Stdio::null()).stderr(Stdio::null());
             let Ok(mut child) = command.spawn() else { continue };
-            let end = Instant::now() + LIMIT;
+            let end = Instant::now() + limit();
             while matches!(child.try_wait(), Ok(None)) {
                 if Instant::now() > end {
                     let _ = child.kill();

@@ -63,7 +63,7 @@ fn with_a_user_namespace() {
 fn offsets_that_the_kernel_refuses() {
     only_oxrun!();
     for secs in [i64::MIN, -(1 << 40), i64::MAX] {
-        let mut t = with_offsets(json!({"monotonic": {"secs": secs}}));
+        let t = with_offsets(json!({"monotonic": {"secs": secs}}));
         t.create().failed().says(&["set the monotonic clock's offset (linux.timeOffsets)"]).one_line();
         t.assert_clean();
     }

@@ -28,19 +28,18 @@ fn receive() -> Option<libc::seccomp_notif> {
     loop {
         let mut poll = libc::pollfd { fd: 0, events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid pollfd; seccomp_notif is plain data, which the kernel wants as zeros.
-        let (ready, received, asked) = unsafe {
-            let ready = libc::poll(&mut poll, 1, 60_000);
-            if ready == 1 && poll.revents & libc::POLLIN == 0 {
+        let (received, asked) = unsafe {
+            assert_eq!(libc::poll(&mut poll, 1, 60_000), 1, "nobody asks");
+            if poll.revents & libc::POLLIN == 0 {
                 return None;
             }
             let mut asked: libc::seccomp_notif = std::mem::zeroed();
-            (ready, libc::ioctl(0, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut asked), asked)
+            (libc::ioctl(0, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut asked), asked)
         };
-        assert_eq!(ready, 1, "nobody asks");
         match (received, Error::last_os_error().raw_os_error()) {
             (0, _) => return Some(asked),
             (_, Some(libc::ENOENT | libc::EINTR)) => {}
-            (_, error) => panic!("receive: {error:?}"),
+            (_, error) => unreachable!("receive: {error:?}"),
         }
     }
 }

@@ -1,0 +1,332 @@
+//! Cgroups made by systemd: the container is a transient scope, delegated to this runtime. systemd
+//! makes and removes the cgroup and is told the limits, so that it keeps them; everything else goes
+//! straight to the cgroup files by the managers of v1 and v2, without the bus. `Manager` hands
+//! creation, updates and removal on to here.
+//!
+//! A scope begins with a process in it, but init is to be cloned into the finished cgroup. So a
+//! holder, a child of the runtime that does nothing, is in it first, and ends when init is in.
+
+use super::dbus::{Call, Connection, Refusal, Value};
+use super::layout::Layout;
+use super::node::{Node, Place};
+use super::setting::Setting;
+use super::{Manager, limits_v1, limits_v2, unit, v1, v2};
+use crate::bundle::json::Problems;
+use crate::bundle::plan::{CgroupPlan, DeviceRule};
+use crate::bundle::spec::{Pids, Resources};
+use crate::sys::clone::{Forked, clone3};
+use crate::sys::process as sys;
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Instant;
+use unit::Names;
+
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+
+/// What later commands need to know of a scope; part of state.json.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its name, `prefix-name.scope`.
+    pub name: String,
+    /// It belongs to the user's manager and not to the system's.
+    #[serde(default)]
+    pub user: bool,
+}
+
+/// What a scope is made with.
+#[derive(Debug)]
+struct Wanted {
+    layout: Layout,
+    properties: Vec<(String, Value)>,
+}
+
+/// A container's scope.
+#[derive(Debug)]
+pub struct Scope {
+    /// The unit.
+    pub unit: Unit,
+    /// Its cgroups; none as long as it is not made.
+    pub files: Box<Manager>,
+    wanted: Option<Wanted>,
+    holder: RefCell<Option<Holder>>,
+}
+
+impl Scope {
+    /// Decides name and properties; makes nothing and asks nobody.
+    pub fn new(
+        layout: Layout,
+        plan: &CgroupPlan,
+        id: &str,
+        annotations: &BTreeMap<String, String>,
+        user: bool,
+    ) -> Result<Scope> {
+        let names = Names::new(&plan.path, id, user)?;
+        let text = |name: &str, value: &str| (name.to_string(), Value::Text(value.to_string()));
+        let yes = |name: &str| (name.to_string(), Value::Bool(true));
+        let mut properties = vec![
+            text("Description", &format!("container {id}")),
+            text("Slice", &names.slice),
+            yes("Delegate"),
+            yes("MemoryAccounting"),
+            yes("CPUAccounting"),
+            yes("TasksAccounting"),
+            yes(if layout.is_v2() { "IOAccounting" } else { "BlockIOAccounting" }),
+            ("DefaultDependencies".to_string(), Value::Bool(false)),
+        ];
+        properties.extend(unit::limits(&settings(&plan.resources, layout.is_v2(), &|_| None), &|_| None));
+        if !user {
+            properties.extend(unit::devices(&plan.devices));
+        }
+        for (name, value) in unit::annotations(annotations)? {
+            properties.retain(|(known, _)| *known != name);
+            properties.push((name, value));
+        }
+        Ok(Scope {
+            unit: Unit { name: names.scope, user },
+            files: Box::new(Manager::None),
+            wanted: Some(Wanted { layout, properties }),
+            holder: RefCell::default(),
+        })
+    }
+
+    /// The scope of a container made before.
+    pub fn made(unit: Unit, files: Manager) -> Scope {
+        Scope { unit, files: Box::new(files), wanted: None, holder: RefCell::default() }
+    }
+
+    fn connect(&self) -> Result<Connection> {
+        if self.unit.user { Connection::user() } else { Connection::system() }
+    }
+
+    /// Has systemd make the scope and waits until it is there. On failure the holder is gone,
+    /// and with it the scope.
+    pub fn create(&mut self) -> Result<()> {
+        let wanted = self.wanted.take().context("the unit has no properties")?;
+        let name = self.unit.name.clone();
+        let result = self.start(wanted).with_context(|| format!("start systemd unit `{name}`"));
+        if result.is_err() {
+            self.holder.take();
+            *self.files = Manager::None;
+        }
+        result
+    }
+
+    fn start(&mut self, wanted: Wanted) -> Result<()> {
+        let mut bus = self.connect()?;
+        let holder = Holder::start()?;
+        let mut properties = wanted.properties;
+        properties.push(("PIDs".to_string(), Value::Numbers(vec![holder.pid.cast_unsigned()])));
+        self.holder.replace(Some(holder));
+        let job = self.start_unit(&mut bus, properties)?;
+        match bus.job_result(&job, "the end of its start job")?.as_str() {
+            "done" => {}
+            result => {
+                let _ = self.reset(&mut bus);
+                bail!("its start job ended as `{result}`: see `journalctl -u {}`", self.unit.name);
+            }
+        }
+        let path = self.control_group(&mut bus)?;
+        *self.files = files(&wanted.layout, &path)?;
+        Ok(())
+    }
+
+    /// StartTransientUnit; a failed unit of that name, left over by an earlier container, is reset.
+    fn start_unit(&self, bus: &mut Connection, properties: Vec<(String, Value)>) -> Result<String> {
+        let start = manager(
+            "StartTransientUnit",
+            vec![
+                Value::Text(self.unit.name.clone()),
+                Value::Text("fail".into()),
+                Value::Properties(properties),
+                Value::NoUnits,
+            ],
+        );
+        let what = "the start to be accepted";
+        match bus.call(&start, what) {
+            Err(error) if is_refusal(&error, "UnitExists") => {
+                self.reset(bus)?;
+                let again = bus.call(&start, what);
+                again.context("choose another linux.cgroupsPath or stop the unit")?.text()
+            }
+            other => other?.text(),
+        }
+    }
+
+    /// The cgroup's path below the hierarchy.
+    fn control_group(&self, bus: &mut Connection) -> Result<String> {
+        let scope = Value::Text("org.freedesktop.systemd1.Scope".into());
+        let call = Call {
+            path: &unit::object_path(&self.unit.name),
+            interface: "org.freedesktop.DBus.Properties",
+            method: "Get",
+            arguments: vec![scope, Value::Text("ControlGroup".into())],
+        };
+        let path = bus.call(&call, "its cgroup's path")?.variant_text()?;
+        match super::layout::normalise(&path)? {
+            path if path.is_empty() => bail!("systemd made no cgroup for it"),
+            path => Ok(path),
+        }
+    }
+
+    /// Applies limits and device rules to the files. An update also tells systemd, which would
+    /// else bring the old limits back.
+    pub fn apply(&self, resources: &Resources, devices: &[DeviceRule]) -> Result<()> {
+        if self.holder.borrow().is_some() {
+            return match leaves_no_room(resources) {
+                Some(pids) => {
+                    let room = Pids { limit: Some(2) };
+                    self.files.apply(&Resources { pids: Some(room), ..resources.clone() }, devices)
+                }
+                None => self.files.apply(resources, devices),
+            };
+        }
+        self.files.apply(resources, devices)?;
+        let mut properties = self.limits(resources);
+        properties.extend(unit::devices(devices));
+        if properties.is_empty() {
+            return Ok(());
+        }
+        let name = Value::Text(self.unit.name.clone());
+        let arguments = vec![name, Value::Bool(true), Value::Properties(properties)];
+        let call = manager("SetUnitProperties", arguments);
+        let result = self.connect().and_then(|mut bus| bus.call(&call, "its new properties to be accepted"));
+        result.with_context(|| format!("set properties of systemd unit `{}`", self.unit.name)).map(drop)
+    }
+
+    /// Properties for limits that are in force already.
+    fn limits(&self, resources: &Resources) -> Vec<(String, Value)> {
+        let v2 = matches!(*self.files, Manager::V2(_));
+        let current = |file: &str| {
+            let node = match &*self.files {
+                Manager::V2(c) => &c.node,
+                Manager::V1(c) => c.node(file.split('.').next()?).ok()?,
+                _ => return None,
+            };
+            node.read_if_any(file)
+        };
+        unit::limits(&settings(resources, v2, &current), &current)
+    }
+
+    /// Init is in the cgroup: the holder is not needed any more, nor its place among the processes.
+    pub fn entered(&self, resources: &Resources) -> Result<()> {
+        if self.holder.take().is_none() {
+            return Ok(());
+        }
+        match leaves_no_room(resources) {
+            Some(pids) => {
+                self.files.apply(&Resources { pids: Some(pids.clone()), ..Resources::default() }, &[])
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the cgroups and the unit, also one that failed; false when others' processes are
+    /// still in it, and then it stays.
+    pub fn remove(&mut self, deadline: Instant) -> Result<bool> {
+        self.holder.take();
+        if !self.files.remove_until(deadline)? {
+            return Ok(false);
+        }
+        self.stop().with_context(|| format!("stop systemd unit `{}`", self.unit.name))?;
+        Ok(true)
+    }
+
+    fn stop(&self) -> Result<()> {
+        let mut bus = self.connect()?;
+        let arguments = vec![Value::Text(self.unit.name.clone()), Value::Text("replace".into())];
+        match bus.call(&manager("StopUnit", arguments), "the stop to be accepted") {
+            Ok(job) => drop(bus.job_result(&job.text()?, "the end of its stop job")?),
+            Err(error) if is_refusal(&error, "NoSuchUnit") => {}
+            Err(error) => return Err(error),
+        }
+        self.reset(&mut bus)
+    }
+
+    /// A unit that failed stays loaded until it is reset.
+    fn reset(&self, bus: &mut Connection) -> Result<()> {
+        let reset = manager("ResetFailedUnit", vec![Value::Text(self.unit.name.clone())]);
+        match bus.call(&reset, "the unit to be reset") {
+            Err(error) if !is_refusal(&error, "NoSuchUnit") => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A limit of processes under which init could not start beside the holder.
+fn leaves_no_room(resources: &Resources) -> Option<&Pids> {
+    resources.pids.as_ref().filter(|p| p.limit.is_some_and(|n| n == 0 || n == 1))
+}
+
+fn manager(method: &str, arguments: Vec<Value>) -> Call<'_> {
+    Call { path: "/org/freedesktop/systemd1", interface: MANAGER, method, arguments }
+}
+
+fn is_refusal(error: &anyhow::Error, name: &str) -> bool {
+    let refusal = error.downcast_ref::<Refusal>();
+    refusal.and_then(|r| r.name.strip_prefix("org.freedesktop.systemd1.")).is_some_and(|n| n == name)
+}
+
+/// The limits as settings; what cannot be applied is told when they are.
+fn settings(resources: &Resources, v2: bool, current: &dyn Fn(&str) -> Option<String>) -> Vec<Setting> {
+    let mut problems = Problems::default();
+    match v2 {
+        true => limits_v2::settings(resources, current, &mut problems),
+        false => limits_v1::settings(resources, &mut problems),
+    }
+}
+
+/// The manager of the cgroups at a path; hierarchies of v1 that systemd leaves alone are made.
+fn files(layout: &Layout, path: &str) -> Result<Manager> {
+    let place = |controllers: &[String], mountpoint: &std::path::Path| {
+        let (controllers, mountpoint) = (controllers.to_vec(), mountpoint.to_path_buf());
+        Node::new(Place { controllers, mountpoint, path: path.to_string(), made: 0 })
+    };
+    let unified = layout.unified.as_ref().map(|(mountpoint, _)| place(&[], mountpoint));
+    if layout.is_v2() {
+        let node = unified.context("cgroup v2 is not mounted")?;
+        node.directory()?;
+        return Ok(Manager::V2(v2::Cgroup { node }));
+    }
+    let nodes = layout.legacy.iter().map(|h| place(&h.controllers, &h.mountpoint)).collect();
+    let mut cgroup = v1::Cgroup { nodes, unified };
+    cgroup.adopt()?;
+    Ok(Manager::V1(cgroup))
+}
+
+/// A process that keeps a scope from being empty; ended with the value, and by itself with the
+/// runtime.
+#[derive(Debug)]
+struct Holder {
+    pid: i32,
+    pidfd: OwnedFd,
+    /// Nothing is ever written; its end is the holder's.
+    _alive: OwnedFd,
+}
+
+impl Holder {
+    fn start() -> Result<Holder> {
+        let (end, alive) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
+        match clone3(0, None).map_err(|e| anyhow!("clone the first process of the unit: {e}"))? {
+            Forked::Child => {
+                // An error leaves descriptors open for the short time that the holder lives.
+                let _ = sys::close_all_but(&mut vec![end.as_raw_fd().cast_unsigned()]);
+                while rustix::io::read(&end, &mut [0u8; 1]) == Err(Errno::INTR) {}
+                sys::exit_now(0)
+            }
+            Forked::Parent { pid, pidfd } => Ok(Holder { pid, pidfd, _alive: alive }),
+        }
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // One that ended before needs no signal; it is this process's child, so it can be waited for.
+        let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
+        let _ = sys::wait_pidfd(&self.pidfd);
+    }
+}
