@@ -9,7 +9,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
 
-.PHONY: all build demo test soak lint conformance install clean help
+.PHONY: all build demo test soak lint conformance integration install clean help
 
 all: build
 
@@ -20,6 +20,7 @@ help:
 	@echo 'make soak         1,000 containers in a row and 200 by eight, the host compared (root)'
 	@echo 'make lint         formatting and clippy, warnings denied'
 	@echo 'make conformance SUITE=DIR   a built validation suite against the binary (root)'
+	@echo 'make integration [ENGINES="ctr docker"]   real engines on top of the binary, or of RUNTIME=… (root)'
 	@echo 'make install      to $$(DESTDIR)$$(PREFIX)/sbin'
 
 build:
@@ -46,6 +47,10 @@ lint:
 conformance: build
 	@test -n "$(SUITE)" || { echo 'make conformance SUITE=DIR: the directory of a built suite is missing' >&2; exit 1; }
 	tools/conformance "$(SUITE)" $(CURDIR)/$(BINARY)
+
+# The engines' packages are installed by the script; RUNTIME=… takes another runtime through it.
+integration: $(if $(RUNTIME),,build)
+	RUNTIME=$(or $(RUNTIME),$(CURDIR)/$(BINARY)) integration/run $(ENGINES)
 
 install: build
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/sbin/oxrun

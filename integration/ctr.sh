@@ -3,7 +3,7 @@
 set -eu
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
-c() { timeout -k 5 "$LIMIT" ctr -a "$WORK/containerd.sock" -n test "$@"; }
+c() { timeout -k 5 "$LIMIT" ctr -a "$WORK/containerd.sock" -n ox-ctr "$@"; }
 opts=()
 
 setup() {
@@ -54,7 +54,7 @@ t_missing_program() {
     has "$output" no-such-program
     has "$output" "executable file not found"
     eq "$(c task ls -q)" ""
-    eq "$(ls "$WORK/rr/test" 2>/dev/null)" "" "state directory"
+    eq "$(ls "$WORK/rr/ox-ctr" 2>/dev/null)" "" "state directory"
 }
 t_not_executable() {
     status_of 1 r -- /bin/not-executable
@@ -72,10 +72,10 @@ t_detached() {
     eq "$(c task ls -q)" ""
     gone "$pid"
 }
-t_tty() { eq "$(with_tty ctr -a "$WORK/containerd.sock" -n test run --rm -t "${opts[@]}" "$IMAGE" tty1 tty)" /dev/pts/0; }
+t_tty() { eq "$(with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr run --rm -t "${opts[@]}" "$IMAGE" tty1 tty)" /dev/pts/0; }
 t_tty_detached() {
     # `ctr run -d -t` needs no terminal of its own once it has returned.
-    with_tty ctr -a "$WORK/containerd.sock" -n test run -d -t "${opts[@]}" "$IMAGE" "$SCENARIO" sh
+    with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr run -d -t "${opts[@]}" "$IMAGE" "$SCENARIO" sh
     eq "$(state_of)" RUNNING
     eq "$(x "$SCENARIO" readlink /proc/1/fd/0)" /dev/pts/0
 }
@@ -87,7 +87,7 @@ t_exec() {
 }
 t_exec_tty() {
     b -- sleep 1000
-    has "$(with_tty ctr -a "$WORK/containerd.sock" -n test task exec -t --exec-id t1 "$SCENARIO" sh -c 'sleep 0.3; tty')" /dev/pts/
+    has "$(with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr task exec -t --exec-id t1 "$SCENARIO" sh -c 'sleep 0.3; tty')" /dev/pts/
 }
 t_exec_user_cwd() {
     b -- sleep 1000
@@ -99,10 +99,11 @@ t_exec_missing_program() {
     has "$output" "executable file not found"
     eq "$(state_of)" RUNNING
 }
+processes() { c task ps "$SCENARIO" | grep -c '^[0-9]'; }
 t_exec_detached_and_ps() {
     b -- sleep 1000
     c task exec -d --exec-id side "$SCENARIO" sleep 2000
-    until_true test "$(c task ps "$SCENARIO" | grep -c '^[0-9]')" = 2
+    until_eq 2 processes
     has "$(c task ps "$SCENARIO")" side
 }
 t_exec_in_stopped() {
@@ -165,7 +166,7 @@ t_limits() {
 }
 t_update() {
     b --memory-limit 67108864 -- sleep 1000
-    rpc update-task test "$SCENARIO" '{"memory":{"limit":134217728},"cpu":{"quota":20000,"period":100000},"pids":{"limit":77}}'
+    rpc update-task ox-ctr "$SCENARIO" '{"memory":{"limit":134217728},"cpu":{"quota":20000,"period":100000},"pids":{"limit":77}}'
     local pid
     pid=$(pid_of)
     eq "$(memory_limit "$pid")" 134217728
@@ -174,14 +175,14 @@ t_update() {
 }
 t_update_refused() {
     b --memory-limit 67108864 -- sleep 1000
-    status_of 1 rpc update-task test "$SCENARIO" '{"memory":{"limit":134217728},"cpu":{"cpus":"999999"}}'
+    status_of 1 rpc update-task ox-ctr "$SCENARIO" '{"memory":{"limit":134217728},"cpu":{"cpus":"999999"}}'
     eq "$(state_of)" RUNNING
 }
 t_out_of_memory() {
     status_of 137 r --memory-limit 16777216 -- tail /dev/zero
 }
 t_oom_event() {
-    timeout 60 ctr -a "$WORK/containerd.sock" -n test events > "$WORK/events" 2>&1 &
+    timeout 60 ctr -a "$WORK/containerd.sock" -n ox-ctr events > "$WORK/events" 2>&1 &
     local listener=$!
     sleep 0.5
     # The shim must be listening before the limit is hit.
@@ -232,7 +233,7 @@ t_cgroup_path() {
     b --cgroup "/ox-test/$SCENARIO" -- sleep 1000
     has "$(cat "/proc/$(pid_of)/cgroup")" "/ox-test/$SCENARIO"
     tidy > /dev/null 2>&1
-    [ ! -d "/sys/fs/cgroup/memory/ox-test/$SCENARIO" ] || die "the cgroup is still there"
+    until_eq "" find /sys/fs/cgroup -path "*/ox-test/$SCENARIO" -type d
 }
 t_pid_file() {
     b --pid-file "$WORK/pidfile" -- sleep 1000
@@ -273,7 +274,7 @@ t_shim_killed_in_create() {
     kill -9 "$shim"
     if wait "$run"; then die "run succeeded"; fi
     gone "$(cat "$WORK/in-hook")"
-    until_eq "" ls "$WORK/rr/test"
+    until_eq "" ls "$WORK/rr/ox-ctr"
     eq "$(c task ls -q)" ""
     oxrun_only
     until_eq "" find /sys/fs/cgroup -path '*/ox-test/slow' -type d
@@ -285,7 +286,7 @@ t_shim_killed_while_running() {
     shim=$(pgrep -f "containerd-shim-runc-v2 .*-id $SCENARIO") || die "no shim found"
     kill -9 "$shim"
     gone "$pid"
-    until_eq "" ls "$WORK/rr/test"
+    until_eq "" ls "$WORK/rr/ox-ctr"
 }
 t_containerd_restarted() {
     b -- sleep 1000
@@ -299,14 +300,14 @@ t_containerd_restarted() {
 shims() { pgrep -f "containerd-shim-runc-v2 .*-address $WORK/" || true; }
 t_nothing_left() {
     tidy > /dev/null 2>&1
-    eq "$(ls "$WORK/rr/test" 2>/dev/null)" "" "state directories"
+    eq "$(ls "$WORK/rr/ox-ctr" 2>/dev/null)" "" "state directories"
     until_eq "" shims
     oxrun_only
     eq "$(find /sys/fs/cgroup -path '*ox-test/*' -type d 2>/dev/null | head)" "" "cgroups"
 }
 after_all() {
     [ -z "${KEEP:-}" ] || return 0
-    find /sys/fs/cgroup -depth -type d -path '*/ox-test*' -exec rmdir {} + 2>/dev/null
+    find /sys/fs/cgroup -depth -type d '(' -path '*/ox-test*' -o -path '*/ox-ctr*' ')' -exec rmdir {} + 2>/dev/null
 }
 
 begin ctr

@@ -18,7 +18,8 @@ failures=0
 # begin ENGINE: make the work directory, and undo everything on exit.
 begin() {
     ENGINE=$1
-    RUNTIME=$(command -v "$RUNTIME") || { echo "no runtime $RUNTIME: set RUNTIME to its path" >&2; exit 1; }
+    command -v "$RUNTIME" > /dev/null || { echo "no runtime $RUNTIME: set RUNTIME to its path" >&2; exit 1; }
+    RUNTIME=$(command -v "$RUNTIME")
     [ "$(id -u)" = 0 ] || { echo "run as root: the engines need it" >&2; exit 1; }
     WORK=$(mktemp -d "/tmp/ox-$ENGINE.XXXX")
     chmod 755 "$WORK"
@@ -26,7 +27,6 @@ begin() {
     # A copy that ordinary users can run, under the runtime's own name.
     install -m 755 "$(readlink -f "$RUNTIME")" "$WORK/bin/$(basename "$RUNTIME")"
     RUNTIME=$WORK/bin/$(basename "$RUNTIME")
-    ip link show > "$WORK/links.before" 2>/dev/null || true
     trap finish EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM

@@ -18,8 +18,8 @@ e() {
     if [ -n "$ROOTLESS" ]; then
         (cd "$WORK/home" && as_user timeout ${FOREGROUND:+--foreground} -k 5 "$LIMIT" "$@")
     else
-        TMPDIR="$WORK/tmp" CONTAINERS_CONF="$WORK/containers.conf" CONTAINERS_STORAGE_CONF="$WORK/storage.conf" \
-            timeout ${FOREGROUND:+--foreground} -k 5 "$LIMIT" "$@"
+        (cd "$WORK/tmp" && TMPDIR="$WORK/tmp" CONTAINERS_CONF="$WORK/containers.conf" \
+            CONTAINERS_STORAGE_CONF="$WORK/storage.conf" timeout ${FOREGROUND:+--foreground} -k 5 "$LIMIT" "$@")
     fi
 }
 

@@ -22,6 +22,7 @@ setup() {
     make_rootfs
     configure
     chmod 644 "$WORK/rootfs.tar"
+    iptables -S CNI-FORWARD > /dev/null 2>&1 || OWN_CHAINS=yes
     p import -q "$WORK/rootfs.tar" box > /dev/null
 }
 
@@ -221,11 +222,13 @@ t_update() {
     eq "$(memory_limit "$(pid_of)")" 134217728
     eq "$(cpu_limit "$(pid_of)")" "25000 100000"
 }
+oom_noticed() { [ -e "$WORK/tmp/oom" ] || [ "$(inspect '{{.State.OOMKilled}}')" = true ]; }
 t_out_of_memory() {
     limits_possible
     b --memory 16m --memory-swap 16m box sh -c 'sleep 1; tail /dev/zero; sleep 1; exit 137'
     eq "$(p wait "$SCENARIO")" 137
-    until_eq true inspect '{{.State.OOMKilled}}'
+    # conmon 2.1.6 of Debian 12 writes its note into Podman's working directory, where Podman does not look.
+    until_true oom_noticed
 }
 t_stats() {
     limits_possible
@@ -452,12 +455,15 @@ t_many_at_once() {
 }
 t_monitor_killed() {
     b box sleep 1000
-    local pid monitor
+    local pid monitor id
     pid=$(pid_of)
     monitor=$(inspect '{{.State.ConmonPid}}')
     kill -9 "$monitor"
+    id=$(inspect '{{.Id}}')
     p rm -f -t 0 "$SCENARIO" > /dev/null
     gone "$pid"
+    # Without its monitor Podman calls no delete.
+    [ -n "$ROOTLESS" ] || "$RUNTIME" delete --force "$id"
 }
 t_nothing_left() {
     tidy > /dev/null
@@ -466,7 +472,17 @@ t_nothing_left() {
     oxrun_only
     eq "$(find /sys/fs/cgroup -path '*libpod_parent/libpod-*' -type d 2>/dev/null | grep -v conmon | head -n 3)" "" cgroups
 }
+
+# The chains that the network plugin makes and never removes.
+remove_chains() {
+    [ -z "$ROOTLESS" ] && [ -n "${OWN_CHAINS:-}" ] || return 0
+    iptables -D FORWARD -m comment --comment "CNI firewall plugin rules" -j CNI-FORWARD
+    iptables -F CNI-FORWARD
+    iptables -X CNI-FORWARD
+    iptables -X CNI-ADMIN
+}
 after_all() {
+    remove_chains 2> /dev/null
     [ -z "$ROOTLESS" ] || remove_user
     rm -rf "/run/user/${USER_ID:-none}/oxrun"
     [ -n "${KEEP:-}" ] || find /sys/fs/cgroup -depth -type d '(' -path '*/ox-parent*' -o -path '*/libpod_parent*' ')' -exec rmdir {} + 2>/dev/null

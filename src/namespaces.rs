@@ -41,9 +41,22 @@ fn open_one(kind: NamespaceKind, path: &std::path::Path) -> Result<Joined> {
 }
 
 /// Whether init needs to become another process: it joins a user namespace, and a pid namespace
-/// below that one is created or joined, which only children of a member can enter.
+/// below that one is created or joined, which only children of a member can enter; or it joins a pid
+/// namespace that the host side could not leave again.
 pub fn needs_successor(namespaces: &Namespaces) -> bool {
-    namespaces.joins(NamespaceKind::User) && namespaces.has(NamespaceKind::Pid)
+    match namespaces.joins(NamespaceKind::User) {
+        true => namespaces.has(NamespaceKind::Pid),
+        false => joins_pid_itself(namespaces),
+    }
+}
+
+/// Leaving a pid namespace needs privileges in the one outside, which root of a user namespace has
+/// not. (In a new user namespace init would not be allowed to join.)
+fn joins_pid_itself(namespaces: &Namespaces) -> bool {
+    namespaces.confined
+        && namespaces.joins(NamespaceKind::Pid)
+        && !namespaces.creates(NamespaceKind::User)
+        && !namespaces.joins(NamespaceKind::User)
 }
 
 /// The CLONE_NEW… flags of the clone itself. With a joined user namespace everything new must
@@ -76,7 +89,7 @@ pub fn flags_after_join(namespaces: &Namespaces) -> u64 {
 pub fn is_for_children(namespaces: &Namespaces, kind: NamespaceKind) -> bool {
     use NamespaceKind::{Cgroup, Ipc, Network, Pid, Time, User, Uts};
     match kind {
-        Pid => !namespaces.joins(User),
+        Pid => !namespaces.joins(User) && !joins_pid_itself(namespaces),
         Time => true,
         Network | Ipc | Uts | Cgroup => namespaces.creates(User),
         _ => false,
@@ -180,11 +193,11 @@ fn write_offsets(namespaces: &Namespaces, procfs: &Procfs) -> Result<()> {
 }
 
 /// Writes the id maps of a new user namespace, for the process `pid` that is in it.
-pub fn write_id_maps(procfs: &Procfs, pid: i32, namespaces: &Namespaces, privileged: bool) -> Result<()> {
+pub fn write_id_maps(procfs: &Procfs, pid: i32, namespaces: &Namespaces, may_set_groups: bool) -> Result<()> {
     if !namespaces.creates(NamespaceKind::User) {
         return Ok(());
     }
-    if !privileged {
+    if !may_set_groups {
         procfs
             .write(&format!("{pid}/setgroups"), b"deny")
             .doing(|| "deny setgroups in the user namespace")?;

@@ -1,7 +1,7 @@
 //! The one door to /proc (security R3): a descriptor of the host's procfs, opened before anything of
 //! a container exists and checked to be procfs and its root. Files are opened beneath it without
 //! crossing a mount or a symbolic link, so neither a container nor a mount over a file can redirect
-//! a write. Used by the host side for id maps and by init for labels, sysctls and oom_score_adj.
+//! a write. Used by the host side for id maps and oom_score_adj and by init for labels and sysctls.
 
 use crate::error::Doing;
 use anyhow::{Result, bail};

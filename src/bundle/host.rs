@@ -34,6 +34,13 @@ impl Host {
     pub fn is_privileged(&self) -> bool {
         self.euid == 0 && !self.in_user_namespace
     }
+
+    /// Whether the caller may set groups and write any id map: root, also of a user namespace, unless
+    /// that one denies it (user_namespaces(7)).
+    pub fn may_set_groups(&self) -> bool {
+        let denied = || std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|s| s.trim() == "deny");
+        self.is_privileged() || self.euid == 0 && !denied()
+    }
 }
 
 fn read(path: &str) -> anyhow::Result<String> {

@@ -37,7 +37,8 @@ pub fn lower(spec: &spec::Spec, options: &Options, host: &Host) -> Result<Plan, 
     check_scheduler(spec, p);
     // Needed by much of what is before it in the document: its problems are added in their place.
     let mut later = Problems::default();
-    let namespaces = namespaces::lower(linux, &mut later, w);
+    let mut namespaces = namespaces::lower(linux, &mut later, w);
+    namespaces.confined = host.in_user_namespace;
     let hostname = lower_hostname(&spec.hostname, "hostname", &namespaces, p);
     let domainname = lower_hostname(&spec.domainname, "domainname", &namespaces, p);
     let context =

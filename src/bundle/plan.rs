@@ -168,6 +168,8 @@ pub struct Join {
 /// What is new, what is joined, and how ids and clocks are mapped.
 #[derive(Debug, Clone, Default)]
 pub struct Namespaces {
+    /// The runtime is in a user namespace itself, which forbids the way back out of a pid namespace.
+    pub confined: bool,
     /// Kinds to create, without duplicates.
     pub create: Vec<NamespaceKind>,
     /// Kinds to join and the absolute path of each, without duplicates.

@@ -7,6 +7,7 @@
 
 use super::error::Error;
 use super::identity::ended;
+use crate::bundle::host::Host;
 use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::error::Doing;
 use crate::init::join::Way;
@@ -29,7 +30,8 @@ pub struct Entrance {
 
 impl Entrance {
     /// Looks at the namespaces of a container's first process.
-    pub fn open(plan: &Plan, pid: i32, init: OwnedFd, privileged: bool) -> Result<Entrance> {
+    pub fn open(plan: &Plan, pid: i32, init: OwnedFd, host: &Host) -> Result<Entrance> {
+        let (privileged, may_set_groups) = (host.is_privileged(), host.may_set_groups());
         let all = namespaces::differing(pid)?;
         let (user, cgroup) = (NamespaceKind::User.flag(), NamespaceKind::Cgroup.flag());
         // Without privileges on the host they come from the user namespace, so that is first.
@@ -39,7 +41,14 @@ impl Entrance {
         if ended(&init)? {
             bail!(Error::WrongState("container not running".into()));
         }
-        let way = Way { init, namespaces: after, user_namespace: all & user != 0, root, privileged };
+        let way = Way {
+            init,
+            namespaces: after,
+            user_namespace: all & user != 0,
+            root,
+            privileged,
+            may_set_groups,
+        };
         Ok(Entrance { before: all & !after, way })
     }
 

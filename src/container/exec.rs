@@ -36,9 +36,8 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     let plan = super::lower_again(&spec, &state)?;
     let process = tenant::process(args, &spec, &host)?;
     let outside = Outside::open(args, &process, &plan)?;
-    let privileged = host.euid == 0 && !host.in_user_namespace;
     let cgroups = Cgroups::open(args, &state, init.pid)?;
-    let entrance = Entrance::open(&plan, init.pid, init.pidfd, privileged)?;
+    let entrance = Entrance::open(&plan, init.pid, init.pidfd, &host)?;
     // Blocked before the process exists, so that it has its own dispositions, and none is lost.
     signal::block_all().doing(|| "block signals")?;
     let making = Making { args, handover, state: &state, plan: &plan, process: &process, host: &host };
@@ -162,6 +161,7 @@ struct Making<'a> {
 fn enter_and_clone(making: &Making, entrance: Entrance, cgroups: Cgroups) -> Result<Born> {
     let procfs = Procfs::open()?;
     launch::raise_hard_limits(Some(making.process), 0)?;
+    launch::set_oom_score(Some(making.process), &procfs, &procfs.own_name()?)?;
     if let Some(place) = &making.state.rdt {
         // The new process inherits the group; its own id could not be written any more.
         place.join(rustix::process::getpid().as_raw_nonzero().get())?;

@@ -80,6 +80,7 @@ pub fn launch(launch: Launch) -> Result<Launched> {
     // From here on nobody may trace this process or read its memory (security R9). In a rootless
     // run the id maps are written first, which a process that is not dumpable would refuse.
     let privileged = launch.host.is_privileged();
+    let may_set_groups = launch.host.may_set_groups();
     if privileged {
         sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
     }
@@ -112,6 +113,7 @@ pub fn launch(launch: Launch) -> Result<Launched> {
                 preserve_fds: launch.preserve_fds,
                 parting,
                 privileged,
+                may_set_groups,
                 hook_outputs,
                 last_capability: launch.host.last_capability,
             })
@@ -120,7 +122,8 @@ pub fn launch(launch: Launch) -> Result<Launched> {
             drop(theirs);
             signal::set_mask(mask).doing(|| "restore the signal mask")?;
             let mut launched = Launched { pid, pidfd, channel: ours, master: None, moved: None };
-            let talked = detour.leave().and_then(|()| converse(&launch, &procfs, privileged, &mut launched));
+            let talked =
+                detour.leave().and_then(|()| converse(&launch, &procfs, may_set_groups, &mut launched));
             match talked {
                 Ok(()) => Ok(launched),
                 Err(error) => {
@@ -145,10 +148,11 @@ fn explain_clone(error: &std::io::Error, plan: &Plan) -> anyhow::Error {
 }
 
 /// The host side's part, message by message.
-fn converse(launch: &Launch, procfs: &Procfs, privileged: bool, launched: &mut Launched) -> Result<()> {
+fn converse(launch: &Launch, procfs: &Procfs, may_set_groups: bool, launched: &mut Launched) -> Result<()> {
     launch.cgroup.entered(&launch.plan.cgroup.resources)?;
-    namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, privileged)?;
+    namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, may_set_groups)?;
     raise_hard_limits(launch.plan.process.as_ref(), launched.pid)?;
+    set_oom_score(launch.plan.process.as_ref(), procfs, &launched.pid.to_string())?;
     if let Some(place) = launch.rdt {
         place.join(launched.pid)?;
     }
@@ -227,6 +231,22 @@ pub fn raise_hard_limits(process: Option<&Process>, pid: i32) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// oom_score_adj of the process `pid`, from the host side: the file of an init in a user namespace
+/// belongs to the host's root, and lowering needs the host's privileges. A value that is there already
+/// needs no write.
+pub fn set_oom_score(process: Option<&Process>, procfs: &Procfs, pid: &str) -> Result<()> {
+    let Some(value) = process.and_then(|p| p.oom_score_adj) else { return Ok(()) };
+    let file = format!("{pid}/oom_score_adj");
+    let wanted = value.to_string();
+    let current = procfs.read(&file).doing(|| "read oom_score_adj")?;
+    if current.trim_ascii() == wanted.as_bytes() {
+        return Ok(());
+    }
+    procfs.write(&file, wanted.as_bytes()).doing(|| {
+        format!("set process.oomScoreAdj to {value} (lowering it needs CAP_SYS_RESOURCE on the host)")
+    })
 }
 
 fn answer(launched: &Launched, result: Result<OwnedFd>) -> Result<()> {

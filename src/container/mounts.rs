@@ -58,7 +58,7 @@ pub fn change(states: &StateDir, id: &str, change: MountsChange, file: &Path) ->
         }
     };
     let host = Host::probe()?;
-    let entrance = Entrance::open(&plan, pid, pidfd, host.euid == 0 && !host.in_user_namespace)?;
+    let entrance = Entrance::open(&plan, pid, pidfd, &host)?;
     do_inside(entrance, procfs, what)
 }
 

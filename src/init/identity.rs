@@ -45,20 +45,6 @@ pub fn all_cpus() -> Result<()> {
     rustix::thread::sched_setaffinity(None, &cpus).doing(|| "use all CPUs")
 }
 
-/// oom_score_adj; a value that is there already needs no write.
-pub fn oom_score(procfs: &Procfs, process: &Process) -> Result<()> {
-    let Some(value) = process.oom_score_adj else { return Ok(()) };
-    let file = format!("{}/oom_score_adj", procfs.own_name()?);
-    let wanted = value.to_string();
-    let current = procfs.read(&file).doing(|| "read oom_score_adj")?;
-    if current.trim_ascii() == wanted.as_bytes() {
-        return Ok(());
-    }
-    procfs.write(&file, wanted.as_bytes()).doing(|| {
-        format!("set process.oomScoreAdj to {value} (lowering it needs CAP_SYS_RESOURCE on the host)")
-    })
-}
-
 /// Labels for the next execve, written to the caller's own attributes and read back (security R4).
 pub fn labels(procfs: &Procfs, process: &Process) -> Result<()> {
     if let Some(label) = &process.selinux {

@@ -23,6 +23,8 @@ pub struct Way {
     pub root: Option<OwnedFd>,
     /// Whether the host side is root on the host.
     pub privileged: bool,
+    /// Whether the container's user namespace allows setgroups.
+    pub may_set_groups: bool,
 }
 
 impl Way {

@@ -60,6 +60,8 @@ pub struct Job<'a> {
     pub parting: Option<Parting>,
     /// Whether the host side is root on the host.
     pub privileged: bool,
+    /// Whether a new user namespace allows setgroups.
+    pub may_set_groups: bool,
     /// Where the output of hooks goes.
     pub hook_outputs: hooks::Outputs,
     /// The highest capability of the kernel.
@@ -124,7 +126,7 @@ fn prepare(job: &Job) -> Result<Option<process::Ready>> {
         procfs: &job.procfs,
         root: &root,
         make_cwd: true,
-        may_set_groups: job.privileged || !job.plan.namespaces.creates(NamespaceKind::User),
+        may_set_groups: job.may_set_groups || !job.plan.namespaces.creates(NamespaceKind::User),
         last_capability: job.last_capability,
     };
     setting.become_process().map(Some)

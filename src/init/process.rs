@@ -102,7 +102,6 @@ impl Setting<'_> {
     pub fn become_process(&self) -> Result<Ready> {
         let process = self.process;
         identity::scheduling(self.plan, process)?;
-        identity::oom_score(self.procfs, process)?;
         let env = with_home(self.root, process)?;
         self.find_cwd()?;
         let entered = identity::enter_cwd(&process.cwd);

@@ -193,6 +193,14 @@ fn oom_score_is_set_or_left_alone() {
 }
 
 #[test]
+fn oom_score_in_a_user_namespace() {
+    let mut t = Sandbox::new();
+    config::add_user_namespace(&mut t.config, 100_000);
+    t.config["process"]["oomScoreAdj"] = json!(345);
+    assert_eq!(t.report()["oom_score_adj"], "345");
+}
+
+#[test]
 fn environment_is_the_configured_one() {
     let mut t = Sandbox::new();
     let marker = format!("OXRUN_TEST={}", t.id);
