@@ -257,11 +257,11 @@ impl Connection {
 
     fn message(&mut self, what: &str) -> Result<Message> {
         loop {
-            if let Some(length) = message_length(&self.input)? {
-                if self.input.len() >= length {
-                    let bytes: Vec<u8> = self.input.drain(..length).collect();
-                    return decode(&bytes);
-                }
+            if let Some(length) = message_length(&self.input)?
+                && self.input.len() >= length
+            {
+                let bytes: Vec<u8> = self.input.drain(..length).collect();
+                return decode(&bytes);
             }
             self.receive(what)?;
         }
