@@ -2,7 +2,7 @@
 //! host side writes. The decision is made before the clone; the steps only read it.
 
 use crate::bundle::plan::{IdMap, NamespaceKind, Namespaces};
-use crate::error::Doing;
+use crate::error::{Doing, errno_of};
 use crate::procfs::Procfs;
 use crate::sys::clone::{namespace_type, setns, unshare};
 use anyhow::{Context, Result, bail};
@@ -192,18 +192,62 @@ fn write_offsets(namespaces: &Namespaces, procfs: &Procfs) -> Result<()> {
     Ok(())
 }
 
-/// Writes the id maps of a new user namespace, for the process `pid` that is in it.
+/// Writes the id maps of a new user namespace, for the process `pid` that is in it. What the caller
+/// may not map, newuidmap(1) and newgidmap(1) may, which know the ids that are the caller's.
 pub fn write_id_maps(procfs: &Procfs, pid: i32, namespaces: &Namespaces, may_set_groups: bool) -> Result<()> {
     if !namespaces.creates(NamespaceKind::User) {
         return Ok(());
     }
-    if !may_set_groups {
+    // An ordinary user may map just the own group, and only where groups cannot be left any more.
+    let own_group = rustix::process::getegid().as_raw();
+    if !may_set_groups
+        && matches!(namespaces.gid_map.as_slice(), [one] if one.size == 1 && one.outside == own_group)
+    {
         procfs
             .write(&format!("{pid}/setgroups"), b"deny")
             .doing(|| "deny setgroups in the user namespace")?;
     }
-    write_map(procfs, pid, "uid", &namespaces.uid_map)?;
-    write_map(procfs, pid, "gid", &namespaces.gid_map)
+    for (which, map) in [("uid", &namespaces.uid_map), ("gid", &namespaces.gid_map)] {
+        match write_map(procfs, pid, which, map) {
+            Err(error) if !may_set_groups && errno_of(&error) == libc::EPERM => {
+                map_by_helper(pid, which, map)?
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Where the helpers are found; the caller's PATH may be empty.
+const HELPER_PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin:/usr/local/sbin";
+
+fn map_by_helper(pid: i32, which: &str, map: &[IdMap]) -> Result<()> {
+    let name = format!("new{which}map");
+    let directories = HELPER_PATH.split(':').map(std::path::Path::new);
+    let Some(path) = directories.map(|directory| directory.join(&name)).find(|path| path.exists()) else {
+        bail!(
+            "the {which} map (linux.{which}Mappings) needs {name}, which is not there: install it (uidmap)"
+        );
+    };
+    let numbers = map.iter().flat_map(|line| [line.inside, line.outside, line.size]);
+    let mut command = std::process::Command::new(path);
+    command.arg(pid.to_string()).args(numbers.map(|number| number.to_string()));
+    let output =
+        command.env_clear().stdin(std::process::Stdio::null()).output().doing(|| format!("run {name}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+        bail!(
+            "the {which} map (linux.{which}Mappings) is refused by {name}: {said}; \
+             the ids that are this user's are in /etc/sub{which}"
+        );
+    }
+    Ok(())
+}
+
+/// Whether setgroups(2) is denied in the user namespace that this process is in.
+pub fn setgroups_denied(procfs: &Procfs) -> Result<bool> {
+    let file = format!("{}/setgroups", procfs.own_name()?);
+    Ok(procfs.read(&file).doing(|| "read whether setgroups is denied")?.starts_with(b"deny"))
 }
 
 /// The kernel takes a map in one write of less than a page (user_namespaces(7)).

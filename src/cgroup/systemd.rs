@@ -177,13 +177,8 @@ impl Scope {
     /// else bring the old limits back.
     pub fn apply(&self, resources: &Resources, devices: &[DeviceRule]) -> Result<()> {
         if self.holder.borrow().is_some() {
-            return match leaves_no_room(resources) {
-                Some(_) => {
-                    let room = Pids { limit: Some(2) };
-                    self.files.apply(&Resources { pids: Some(room), ..resources.clone() }, devices)
-                }
-                None => self.files.apply(resources, devices),
-            };
+            let room = with_room(resources);
+            return self.files.apply(room.as_ref().unwrap_or(resources), devices);
         }
         self.files.apply(resources, devices)?;
         let mut properties = self.limits(resources);
@@ -217,10 +212,8 @@ impl Scope {
         if self.holder.take().is_none() {
             return Ok(());
         }
-        match leaves_no_room(resources) {
-            Some(pids) => {
-                self.files.apply(&Resources { pids: Some(pids.clone()), ..Resources::default() }, &[])
-            }
+        match with_room(resources) {
+            Some(_) => self.files.apply(&processes(resources), &[]),
             None => Ok(()),
         }
     }
@@ -257,10 +250,31 @@ impl Scope {
     }
 }
 
-/// A limit of processes under which init could not start beside the holder.
-fn leaves_no_room(resources: &Resources) -> Option<&Pids> {
-    resources.pids.as_ref().filter(|p| p.limit.is_some_and(|n| n == 0 || n == 1))
+/// Where a limit of one process would keep init out beside the holder: the same with a limit of two.
+fn with_room(resources: &Resources) -> Option<Resources> {
+    let by_limit = resources.pids.as_ref().is_some_and(|p| p.limit.is_some_and(|n| n == 0 || n == 1));
+    let by_file = resources.unified.get(PIDS_MAX).is_some_and(|n| n.trim() == "1");
+    let mut room = resources.clone();
+    if by_limit {
+        room.pids = Some(Pids { limit: Some(2) });
+    }
+    if by_file {
+        room.unified.insert(PIDS_MAX.to_string(), "2".to_string());
+    }
+    (by_limit || by_file).then_some(room)
 }
+
+/// The limits of processes alone.
+fn processes(resources: &Resources) -> Resources {
+    let unified = resources.unified.iter().filter(|(file, _)| *file == PIDS_MAX);
+    Resources {
+        pids: resources.pids.clone(),
+        unified: unified.map(|(file, value)| (file.clone(), value.clone())).collect(),
+        ..Resources::default()
+    }
+}
+
+const PIDS_MAX: &str = "pids.max";
 
 fn manager(method: &str, arguments: Vec<Value>) -> Call<'_> {
     Call { path: "/org/freedesktop/systemd1", interface: MANAGER, method, arguments }

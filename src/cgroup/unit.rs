@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn cgroup_annotations_are_typed_and_few() {
-        let of = |name: &str, text: &str| annotation(name, text);
+        let of = annotation;
         let usec = |n| ("TimeoutStopUSec".to_string(), Value::U64(n));
         assert_eq!(of("TimeoutStopUSec", "uint64 5").unwrap(), usec(5));
         assert_eq!(of("TimeoutStopSec", "1.5").unwrap(), usec(1_500_000));

@@ -89,7 +89,9 @@ pub fn end_processes(entry: &Entry, state: &State) -> Result<()> {
             other => other.doing(|| format!("kill container `{}`", entry.id()))?,
         }
         // A frozen process of cgroup v1 dies only when it is thawed.
-        cgroup.thaw()?;
+        if cgroup.is_frozen()? {
+            cgroup.thaw()?;
+        }
         wait_for_end(&init, state)?;
     }
     // While a container is made its cgroup may still be found to be another's; an init without its

@@ -75,7 +75,7 @@ fn live(job: &Job) -> Result<()> {
         procfs: &job.procfs,
         root: &root,
         make_cwd: false,
-        may_set_groups: job.way.may_set_groups || !job.way.user_namespace,
+        may_set_groups: job.way.may_set_groups || !crate::namespaces::setgroups_denied(&job.procfs)?,
         last_capability: job.last_capability,
     };
     let ready = setting.become_process()?;

@@ -126,7 +126,7 @@ fn prepare(job: &Job) -> Result<Option<process::Ready>> {
         procfs: &job.procfs,
         root: &root,
         make_cwd: true,
-        may_set_groups: job.may_set_groups || !job.plan.namespaces.creates(NamespaceKind::User),
+        may_set_groups: job.may_set_groups || !namespaces::setgroups_denied(&job.procfs)?,
         last_capability: job.last_capability,
     };
     setting.become_process().map(Some)

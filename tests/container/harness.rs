@@ -239,12 +239,37 @@ pub struct Sandbox {
     /// config.json, written before each `create` and `run`.
     pub config: Value,
     calls: AtomicU32,
+    /// What every call of the runtime begins with: root becoming an ordinary user.
+    before: Vec<String>,
 }
+
+/// The user that rootless tests become when they are run by root.
+const ORDINARY: &str = "1000";
 
 impl Sandbox {
     /// A bundle with a root filesystem of busybox and the payload, and the default config.
     pub fn new() -> Sandbox {
         assert!(rustix::process::geteuid().is_root(), "these tests need root: `sudo make test`");
+        Sandbox::build()
+    }
+
+    /// The same for an ordinary user, with the config that the runtime makes for one. Root becomes
+    /// one for every call, and then has no cgroup and no directory of its own anywhere else.
+    pub fn rootless() -> Sandbox {
+        let mut sandbox = Sandbox::build();
+        if rustix::process::geteuid().is_root() {
+            let words = ["setpriv", "--reuid", ORDINARY, "--regid", ORDINARY, "--clear-groups", "--"];
+            sandbox.before = words.map(String::from).to_vec();
+            host_command("chown", &["-hR", &format!("{ORDINARY}:{ORDINARY}"), &sandbox.path("")]).ok();
+        }
+        sandbox.runtime(&["spec", "--rootless"]).ok();
+        let text = fs::read_to_string(sandbox.bundle().join("config.json")).unwrap();
+        sandbox.config = serde_json::from_str(&text).unwrap();
+        sandbox.config["process"]["terminal"] = json!(false);
+        sandbox
+    }
+
+    fn build() -> Sandbox {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         rustix::process::set_child_subreaper(Some(Pid::INIT)).unwrap();
         let number = COUNTER.fetch_add(1, Ordering::SeqCst);
@@ -253,7 +278,7 @@ impl Sandbox {
         let config = config::default(&id);
         // Users of a user namespace have to get to the root filesystem.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let sandbox = Sandbox { directory, id, config, calls: AtomicU32::new(0) };
+        let sandbox = Sandbox { directory, id, config, calls: AtomicU32::new(0), before: Vec::new() };
         make_rootfs(&sandbox.rootfs());
         sandbox
     }
@@ -305,7 +330,9 @@ impl Sandbox {
 
     /// A call of the runtime with this test's state directory, from the bundle.
     pub fn command(&self, args: &[&str]) -> Command {
-        self.command_of(&[runtime().to_str().unwrap()], args)
+        let mut words: Vec<&str> = self.before.iter().map(String::as_str).collect();
+        words.push(runtime().to_str().unwrap());
+        self.command_of(&words, args)
     }
 
     /// The same with the payload preparing the process: `["with-umask", "077"]`.

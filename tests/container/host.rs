@@ -113,3 +113,8 @@ pub fn has_controller(name: &str) -> bool {
     }
     Path::new(CGROUPS).join(name).is_dir()
 }
+
+/// Whether systemd manages this host (sd_booted(3)).
+pub fn has_systemd() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}

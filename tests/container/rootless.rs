@@ -1,0 +1,196 @@
+//! Containers of an ordinary user. Run by root, each call becomes one, without any cgroup; run by
+//! one in a delegated cgroup (`make test-v2` does both), what needs the delegation is tested too.
+
+use crate::harness::{Sandbox, host_command, is_oxrun};
+use crate::host;
+use serde_json::json;
+use std::fs;
+
+/// Whether this user may make cgroups: the tests then run in a cgroup of the user's manager.
+fn is_delegated() -> bool {
+    host::is_cgroup_v2() && !rustix::process::geteuid().is_root()
+}
+
+macro_rules! needs_delegation {
+    () => {
+        if !is_delegated() {
+            skip!("no cgroup is delegated to this user: `make test-v2` runs it as one with");
+        }
+    };
+}
+
+fn own_id() -> u32 {
+    if rustix::process::geteuid().is_root() { 1000 } else { rustix::process::geteuid().as_raw() }
+}
+
+fn sleeping() -> Sandbox {
+    let mut t = Sandbox::rootless();
+    t.args(&["payload", "sleep", "60"]);
+    t
+}
+
+#[test]
+fn runs_as_root_of_a_user_namespace() {
+    let mut t = Sandbox::rootless();
+    let words = "id -u; cat /proc/self/uid_map /proc/self/setgroups; cat /proc/self/cgroup | wc -l";
+    let said = t.run_args(&["sh", "-c", words]).ok().stdout;
+    let words: Vec<&str> = said.split_whitespace().collect();
+    assert_eq!(words[..5], ["0", "0", &own_id().to_string(), "1", "deny"], "{said}");
+}
+
+#[test]
+fn lifecycle() {
+    let t = sleeping();
+    t.create().ok();
+    assert_eq!(t.status(), "created");
+    t.start().ok();
+    assert_eq!(t.status(), "running");
+    let said = t.runtime(&["exec", &t.id, "sh", "-c", "id -u; hostname"]).ok().stdout;
+    assert!(said.starts_with("0\n"), "{said}");
+    t.kill("KILL").ok();
+    t.wait_status("stopped");
+    t.delete().ok();
+    t.assert_clean();
+}
+
+#[test]
+fn the_binary_is_out_of_reach() {
+    let mut t = Sandbox::rootless();
+    t.args(&["payload", "sleep", "60"]);
+    t.create().ok();
+    let exe = fs::read_link(format!("/proc/{}/exe", t.pid()));
+    if !rustix::process::geteuid().is_root() {
+        assert!(exe.is_err(), "{exe:?}");
+        return;
+    }
+    let shown = exe.unwrap().display().to_string();
+    assert!(!is_oxrun() || shown.contains("memfd"), "{shown}");
+}
+
+#[test]
+fn sys_of_the_host_can_be_bound() {
+    let mut t = Sandbox::rootless();
+    t.run_args(&["ls", "/sys/kernel"]).ok();
+}
+
+#[test]
+fn several_ids_are_mapped_by_the_helpers() {
+    let name = "/usr/bin/newuidmap";
+    let own = fs::read_to_string("/etc/subuid").unwrap_or_default();
+    let user = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name_of = user.lines().find(|l| l.split(':').nth(2) == Some(&own_id().to_string()));
+    let Some(user) = name_of.and_then(|l| l.split(':').next()) else {
+        skip!("user {} has no name here", own_id());
+    };
+    let Some(first) = own.lines().find_map(|l| l.strip_prefix(&format!("{user}:"))?.split(':').next()) else {
+        skip!("user {user} has no ids in /etc/subuid");
+    };
+    if !fs::exists(name).unwrap() {
+        skip!("{name} is not installed");
+    }
+    let first: u64 = first.parse().unwrap();
+    let mut t = Sandbox::rootless();
+    let map = json!([
+        {"containerID": 0, "hostID": own_id(), "size": 1},
+        {"containerID": 1, "hostID": first, "size": 1000},
+    ]);
+    t.config["linux"]["uidMappings"] = map.clone();
+    t.config["linux"]["gidMappings"] = map;
+    t.config["process"]["user"] = json!({"uid": 5, "gid": 6, "additionalGids": [7]});
+    t.config["process"]["cwd"] = json!("/");
+    let said = t.run_args(&["sh", "-c", "id -u; id -g; id -G"]).ok().stdout;
+    assert_eq!(said, "5\n6\n6 7\n");
+    t.config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    t.run().failed().says(&["uidMappings", "newuidmap"]).one_line();
+    t.assert_clean();
+}
+
+#[test]
+fn groups_cannot_be_set_with_one_id() {
+    let mut t = Sandbox::rootless();
+    t.config["process"]["user"] = json!({"uid": 0, "gid": 0, "additionalGids": [7]});
+    t.run_args(&["true"]).failed().says(&["additionalGids", "additional gids"]).one_line();
+    t.assert_clean();
+}
+
+#[test]
+fn limits_without_delegation_are_an_error_that_names_it() {
+    if is_delegated() {
+        skip!("this user has a cgroup");
+    }
+    let mut t = Sandbox::rootless();
+    t.config["linux"]["resources"] = json!({"pids": {"limit": 9}});
+    t.run_args(&["true"]).failed().says(&["delegated", "permission denied"]).one_line();
+    t.assert_clean();
+}
+
+#[test]
+fn a_path_outside_the_delegation_is_an_error() {
+    let mut t = Sandbox::rootless();
+    t.config["linux"]["cgroupsPath"] = json!(format!("/{}", t.id));
+    t.run_args(&["true"]).failed().says(&["ermission denied", "delegated"]).one_line();
+    t.assert_clean();
+}
+
+#[test]
+fn limits_in_a_delegated_cgroup() {
+    needs_delegation!();
+    let mut t = sleeping();
+    t.config["linux"]["resources"] = json!({"pids": {"limit": 9}, "memory": {"limit": 64 << 20}});
+    t.create().ok();
+    let directory = host::cgroup_of(t.pid(), "pids").unwrap();
+    let value = |file: &str| fs::read_to_string(directory.join(file)).unwrap().trim().to_string();
+    assert_eq!((value("pids.max").as_str(), value("memory.max").as_str()), ("9", "67108864"));
+    t.start().ok();
+    t.runtime(&["update", "--pids-limit", "12", &t.id]).ok();
+    assert_eq!(value("pids.max"), "12");
+    t.runtime(&["pause", &t.id]).ok();
+    assert_eq!(t.status(), "paused");
+    t.runtime(&["resume", &t.id]).ok();
+    t.finish();
+    assert!(!directory.exists());
+    t.assert_clean();
+}
+
+#[test]
+fn the_user_s_systemd_makes_scopes() {
+    needs_delegation!();
+    if !host::has_systemd() {
+        skip!("systemd is not running here");
+    }
+    let mut t = sleeping();
+    t.config["linux"]["resources"] = json!({"pids": {"limit": 9}});
+    t.config["linux"]["cgroupsPath"] = json!(format!("user.slice:oxt:{}", t.id));
+    t.write_config();
+    t.runtime(&["--systemd-cgroup", "create", &t.id]).ok();
+    let directory = host::cgroup_of(t.pid(), "pids").unwrap();
+    let unit = format!("oxt-{}.scope", t.id);
+    assert!(directory.ends_with(format!("user.slice/{unit}")), "{}", directory.display());
+    host_command("systemctl", &["--user", "daemon-reload"]).ok();
+    assert_eq!(fs::read_to_string(directory.join("pids.max")).unwrap(), "9\n");
+    t.start().ok();
+    t.runtime(&["exec", &t.id, "true"]).ok();
+    t.finish();
+    let args = ["--user", "list-units", "--all", "--plain", "--no-legend", &unit];
+    assert_eq!(host_command("systemctl", &args).ok().stdout, "");
+    t.assert_clean();
+}
+
+#[test]
+fn terminal_in_the_foreground() {
+    let mut t = Sandbox::rootless();
+    t.config["process"]["terminal"] = json!(true);
+    t.args(&["tty"]);
+    t.write_config();
+    let mut line = t.command(&["run", &t.id]);
+    let words: Vec<String> = std::iter::once(line.get_program().to_owned())
+        .chain(line.get_args().map(|a| a.to_owned()))
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    line = std::process::Command::new("script");
+    line.args(["-qec", &words.join(" "), "/dev/null"]).current_dir(t.bundle());
+    line.stdin(std::process::Stdio::null());
+    let said = t.spawn(line).wait().ok().stdout;
+    assert!(said.contains("/dev/pts/0"), "{said}");
+    t.assert_clean();
+}
