@@ -360,7 +360,11 @@ fn recursive_id_maps_reach_submounts() {
         t.config["mounts"][7]["uidMappings"] = json!([map(0, 5000, 1)]);
         t.config["mounts"][7]["gidMappings"] = json!([map(0, 5000, 1)]);
         t.args(&["payload", "do", "stat /a/file", "stat /a/sub/file"]);
-        let result = run_after(&t, &script).ok().json();
+        let outcome = run_after(&t, &script);
+        if outcome.stderr.contains("the filesystem or the kernel may not support it") {
+            skip!("this kernel maps no ids on tmpfs (Linux 6.3 does)");
+        }
+        let result = outcome.ok().json();
         assert_eq!(
             (&result[0]["ok"]["uid"], &result[1]["ok"]["uid"]),
             (&json!(5000), &json!(below)),
