@@ -183,7 +183,7 @@ fn failed_units_are_reset() {
     needs_systemd!();
     let mut t = sandbox();
     t.config["annotations"] =
-        json!({"org.systemd.property.RuntimeMaxSec": "1", "org.systemd.property.KillSignal": "9"});
+        json!({"org.systemd.property.RuntimeMaxSec": "8", "org.systemd.property.KillSignal": "9"});
     create(&t);
     t.start().ok();
     t.wait_status("stopped");
