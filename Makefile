@@ -9,7 +9,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
 
-.PHONY: all build demo test soak lint conformance integration install clean help
+.PHONY: all build demo test test-v2 soak lint conformance integration install clean help
 
 all: build
 
@@ -17,6 +17,7 @@ help:
 	@echo 'make build        the release binary: $(BINARY)'
 	@echo 'make demo         build it and run a container that shows itself (root)'
 	@echo 'make test         build and run all tests (root)'
+	@echo 'make test-v2      the tests in a virtual machine with systemd and cgroup v2 alone'
 	@echo 'make soak         1,000 containers in a row and 200 by eight, the host compared (root)'
 	@echo 'make lint         formatting and clippy, warnings denied'
 	@echo 'make conformance SUITE=DIR   a built validation suite against the binary (root)'
@@ -34,6 +35,10 @@ demo: build
 test:
 	@tools/packages $(TEST_PACKAGES)
 	cargo test --no-fail-fast --target $(TARGET)
+
+test-v2:
+	@tools/packages $(BUILD_PACKAGES)
+	@tools/test-v2 all
 
 soak: build
 	@tools/packages $(TEST_PACKAGES)

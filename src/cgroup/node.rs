@@ -241,7 +241,12 @@ impl Node {
             }
             Ok(())
         };
-        step().map_err(|e| failure(format!("walk cgroup `{}`", self.place.directory().display()), e))
+        match step() {
+            // Whoever else manages the tree removed it meanwhile.
+            Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+            other => other,
+        }
+        .map_err(|e| failure(format!("walk cgroup `{}`", self.place.directory().display()), e))
     }
 
     /// Removes it with all cgroups below it, and the parents it made that are empty. Dying
@@ -304,9 +309,13 @@ impl Node {
     /// Waits until a line of cgroup.events (v2) has a value or it is time; false when it is time.
     pub fn wait_event(&self, key: &str, value: &str, deadline: Instant) -> Result<bool> {
         let name = self.place.directory().join("cgroup.events");
-        let file = match open_file(self.directory()?, "cgroup.events", OFlags::RDONLY) {
+        let directory = match self.directory() {
+            Err(_) if !self.exists() => return Ok(true),
+            other => other?,
+        };
+        let file = match open_file(directory, "cgroup.events", OFlags::RDONLY) {
             Ok(file) => file,
-            Err(Errno::NOENT) => return Ok(true),
+            Err(Errno::NOENT | Errno::NODEV) => return Ok(true),
             Err(e) => return Err(failure(format!("open `{}`", name.display()), e)),
         };
         loop {

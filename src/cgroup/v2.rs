@@ -167,7 +167,8 @@ impl Cgroup {
         }
         if signal == libc::SIGKILL && !holds_self(&self.node)? {
             match self.node.try_write("cgroup.kill", "1") {
-                Ok(()) => return Ok(()),
+                // systemd may remove the cgroup as soon as the last process is gone.
+                Ok(()) | Err(Errno::NODEV) => return Ok(()),
                 Err(Errno::NOENT | Errno::OPNOTSUPP) => {}
                 Err(e) => {
                     let path = self.node.place.directory();

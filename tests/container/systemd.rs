@@ -182,7 +182,8 @@ fn a_unit_in_use_is_refused_and_left_alone() {
 fn failed_units_are_reset() {
     needs_systemd!();
     let mut t = sandbox();
-    t.config["annotations"] = json!({"org.systemd.property.RuntimeMaxSec": "1"});
+    t.config["annotations"] =
+        json!({"org.systemd.property.RuntimeMaxSec": "8", "org.systemd.property.KillSignal": "9"});
     create(&t);
     t.start().ok();
     t.wait_status("stopped");
