@@ -273,7 +273,7 @@ fn container_is_in_every_hierarchy() {
 fn group_in_use_is_refused_and_stays_as_it_is() {
     let mut t = Sandbox::new();
     if !is_oxrun() {
-        skip!("runc 1.1 shares a control group that is in use");
+        skip!("another runtime shares a control group that is in use");
     }
     t.config["linux"]["cgroupsPath"] = json!(format!("/{}shared", t.id));
     t.args(&["payload", "sleep", "60"]);
@@ -306,7 +306,7 @@ fn limits_of_an_unknown_controller_are_an_error() {
     t.args(&["true"]);
     let outcome = t.create();
     if !is_oxrun() && outcome.code == 0 {
-        skip!("runc 1.1 ignores a limit it cannot set");
+        skip!("another runtime ignores a limit it cannot set");
     }
     outcome.failed().says(&["hugetlb", "hugepage"]).one_line();
     t.assert_clean();

@@ -18,7 +18,7 @@ fn fails_cleanly(texts: &[&str], spoil: impl FnOnce(&mut Sandbox)) {
     let pid_file = t.path("pid");
     let outcome = t.create_with(&["--pid-file", &pid_file]);
     if !is_oxrun() && outcome.code == 0 {
-        skip!("runc 1.1 accepts this");
+        skip!("another runtime accepts this");
     }
     outcome.failed().says(texts).one_line();
     assert!(fs::metadata(&pid_file).is_err(), "pid file left");
@@ -137,7 +137,7 @@ fn masked_path_through_a_file() {
     // What cannot exist needs no mask (ENOTDIR as well as ENOENT).
     let outcome = t.run();
     if !is_oxrun() && outcome.code != 0 {
-        skip!("runc 1.1 takes ENOTDIR for an error");
+        skip!("another runtime takes ENOTDIR for an error");
     }
     t.assert_clean();
 }
@@ -176,7 +176,7 @@ fn hook_that_takes_too_long() {
     for kind in ["prestart", "createRuntime", "createContainer"] {
         let mut t = Sandbox::new();
         t.args(&["true"]);
-        // runc 1.1 kills the hook itself, not what it started, and waits for that.
+        // another runtime kills the hook itself, not what it started, and waits for that.
         let mut hook = config::shell_hook(if is_oxrun() { "sleep 50; true" } else { "exec sleep 50" });
         hook["timeout"] = json!(1);
         t.config["hooks"] = json!({kind: [hook]});
@@ -249,7 +249,7 @@ fn limit_that_is_not_allowed() {
     t.args(&["true"]);
     let outcome = t.create_with(&["--pid-file", &t.path("pid")]);
     if !is_oxrun() && outcome.code == 0 {
-        skip!("runc 1.1 sets limits after `create`");
+        skip!("another runtime sets limits after `create`");
     }
     outcome.failed().says(&["rlimit", "RLIMIT"]).one_line();
     t.assert_clean();
@@ -266,7 +266,7 @@ fn root_that_is_a_dangling_link() {
 #[test]
 fn runtime_killed_in_the_middle_is_cleaned_by_force() {
     if !is_oxrun() {
-        skip!("runc 1.1 leaves a half made container that `delete --force` does not find");
+        skip!("another runtime leaves a half made container that `delete --force` does not find");
     }
     let mut t = Sandbox::new();
     t.args(&["true"]);

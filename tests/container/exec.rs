@@ -97,7 +97,7 @@ fn identity_is_as_the_container_has_it() {
     assert_eq!(status["Uid"], "1000 1000 1000 1000");
     assert_eq!(status["Gid"], "1001 1001 1001 1001");
     assert_eq!(status["Groups"], "7");
-    assert!(status["Umask"] == "0077" || !is_oxrun(), "runc 1.1 sets it for init alone");
+    assert!(status["Umask"] == "0077" || !is_oxrun(), "another runtime sets it for init alone");
     assert_eq!(status["CapBnd"], format!("{:016x}", 1 << 5));
     assert_eq!(status["CapInh"], "0000000000000000");
     assert_eq!(status["NoNewPrivs"], "1");
@@ -187,7 +187,7 @@ fn process_file() {
 #[test]
 fn process_file_schedules() {
     if !is_oxrun() {
-        skip!("runc 1.1 knows no scheduler, ioPriority or execCPUAffinity");
+        skip!("another runtime knows no scheduler, ioPriority or execCPUAffinity");
     }
     let mut t = Sandbox::new();
     running(&mut t);
@@ -289,7 +289,7 @@ fn failures_exit_255_with_one_line_and_no_pid_file() {
     ] {
         let flags: Vec<&str> = flags.iter().chain(&["--pid-file", pid_file.as_str()]).copied().collect();
         if flags[0] == "-d" && !is_oxrun() {
-            // runc 1.1 does not wait for the execve.
+            // another runtime does not wait for the execve.
             continue;
         }
         let outcome = exec(&t, &flags, args).failed().says(&[says]).one_line();
@@ -407,7 +407,7 @@ fn preserved_descriptors() {
 #[test]
 fn pidfd_goes_to_a_socket() {
     if !is_oxrun() {
-        skip!("runc 1.1 has no --pidfd-socket");
+        skip!("another runtime has no --pidfd-socket");
     }
     let mut t = Sandbox::new();
     running(&mut t);

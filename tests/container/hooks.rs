@@ -42,7 +42,7 @@ fn note(t: &Sandbox, name: &str) -> String {
         .to_string()
 }
 
-/// runc 1.1 calls poststart at the end of `create`, not of `start`.
+/// another runtime calls poststart at the end of `create`, not of `start`.
 fn poststart_is_early() -> bool {
     !is_oxrun()
 }
@@ -58,7 +58,7 @@ fn both(kinds: &[&str]) -> Vec<String> {
 #[test]
 fn run_in_order_at_their_moments() {
     if poststart_is_early() {
-        skip!("runc 1.1 calls poststart at the end of `create`");
+        skip!("another runtime calls poststart at the end of `create`");
     }
     let mut t = noting();
     let written = t.path("notes/log");
@@ -144,7 +144,7 @@ fn environment_is_inherited_when_not_given() {
     for kind in ["prestart", "createRuntime", "poststart", "poststop"] {
         let env = note(&t, &format!("{kind}.0.env"));
         if !is_oxrun() && !env.contains("FROM_CALLER=yes") {
-            skip!("runc 1.1 gives {kind} an empty environment");
+            skip!("another runtime gives {kind} an empty environment");
         }
         assert!(env.contains("FROM_CALLER=yes"), "{kind}: {env}");
     }
@@ -164,7 +164,7 @@ fn working_directory_is_the_bundle() {
     for kind in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
         let cwd = note(&t, &format!("{kind}.0.cwd"));
         if !is_oxrun() && cwd.ends_with("/rootfs") {
-            crate::harness::note_skip(&format!("runc 1.1 calls {kind} in the root filesystem"));
+            crate::harness::note_skip(&format!("another runtime calls {kind} in the root filesystem"));
             continue;
         }
         assert_eq!(cwd, bundle, "{kind}");
@@ -205,7 +205,7 @@ fn no_descriptors_leak_into_hooks() {
         let more: Vec<&String> =
             open.iter().filter(|fd| !["0", "1", "2", "3"].contains(&fd.as_str())).collect();
         if !is_oxrun() && !more.is_empty() {
-            skip!("runc 1.1 leaks {more:?} into {kind}");
+            skip!("another runtime leaks {more:?} into {kind}");
         }
         assert!(more.is_empty(), "{kind}: {more:?}");
     }
@@ -254,7 +254,7 @@ fn failing_start_container_fails_start() {
     t.create().ok();
     let start = t.start();
     if !is_oxrun() && start.code == 0 {
-        skip!("the start of runc 1.1 returns before this hook");
+        skip!("the start of another runtime returns before this hook");
     }
     start.failed().says(&["startContainer"]).one_line();
     t.wait_status("stopped");
@@ -284,11 +284,11 @@ fn failing_poststop_is_a_warning() {
     t.wait_status("stopped");
     let outcome = t.delete();
     if !is_oxrun() && outcome.code != 0 {
-        skip!("runc 1.1 takes it for an error");
+        skip!("another runtime takes it for an error");
     }
     outcome.ok().says_in_oxrun("poststop");
     if !is_oxrun() {
-        skip!("runc 1.1 stops at the first hook that fails");
+        skip!("another runtime stops at the first hook that fails");
     }
     assert!(log(&t).contains(&"poststop.1".to_string()), "the hooks after it run");
     t.assert_clean();
@@ -302,7 +302,7 @@ fn failed_create_runs_poststop() {
     t.create().failed();
     t.assert_clean();
     if !is_oxrun() && !log(&t).contains(&"poststop.0".to_string()) {
-        skip!("runc 1.1 runs no poststop hooks after a failed create");
+        skip!("another runtime runs no poststop hooks after a failed create");
     }
     assert_eq!(log(&t), ["prestart.0", "prestart.1", "createRuntime.0", "poststop.0", "poststop.1"]);
 }
@@ -324,7 +324,7 @@ fn hook_that_does_not_read_its_input_is_fine() {
         json!({"createRuntime": [{"path": "/bin/true"}], "poststop": [{"path": "/bin/true"}]});
     let outcome = t.run_args(&["true"]);
     if !is_oxrun() && outcome.code != 0 {
-        skip!("runc 1.1 wants its hooks to read: {}", outcome.stderr);
+        skip!("another runtime wants its hooks to read: {}", outcome.stderr);
     }
     outcome.ok();
     t.assert_clean();

@@ -145,7 +145,7 @@ fn duplicate_id_is_refused_and_the_first_lives_on() {
 #[test]
 fn one_of_concurrent_creates_wins() {
     if !is_oxrun() {
-        skip!("of concurrent creates of one id runc 1.1 lets none, one or several win");
+        skip!("of concurrent creates of one id another runtime lets none, one or several win");
     }
     for _ in 0..8 {
         let mut t = Sandbox::new();
@@ -284,7 +284,7 @@ fn pid_file_has_digits_only_and_is_relative_to_the_caller() {
 fn flags_may_follow_the_id_and_be_repeated() {
     let mut t = Sandbox::new();
     if !is_oxrun() {
-        skip!("runc 1.1 parses no options after the id");
+        skip!("another runtime parses no options after the id");
     }
     t.args(&["true"]).write_config();
     let bundle = t.bundle().display().to_string();
@@ -355,7 +355,7 @@ fn delete_of_a_running_container_needs_force() {
 fn forced_delete_works_on_a_half_made_container() {
     let t = Sandbox::new();
     if !is_oxrun() {
-        skip!("runc 1.1 leaves a state directory without state.json alone");
+        skip!("another runtime leaves a state directory without state.json alone");
     }
     fs::create_dir_all(t.state_dir().join(&t.id)).unwrap();
     t.runtime(&["delete", "--force", &t.id]).ok();
@@ -536,7 +536,7 @@ fn list_of_a_missing_root() {
     let t = Sandbox::new();
     let list = t.runtime(&["list"]);
     if !is_oxrun() && list.code == 0 {
-        skip!("runc 1.1 takes a missing state directory for an empty one");
+        skip!("another runtime takes a missing state directory for an empty one");
     }
     list.failed().one_line();
 }
@@ -619,7 +619,7 @@ fn program_that_cannot_be_executed_fails_start() {
     t.create().ok();
     let start = t.start();
     if !is_oxrun() {
-        skip!("the start of runc 1.1 succeeds here: execve comes after it has returned");
+        skip!("the start of another runtime succeeds here: execve comes after it has returned");
     }
     start.failed().says(&["no such file or directory"]).one_line();
     t.wait_status("stopped");
@@ -631,7 +631,7 @@ fn program_that_cannot_be_executed_fails_start() {
 fn start_of_a_container_without_process_ends_it() {
     let mut t = Sandbox::new();
     if !is_oxrun() {
-        skip!("runc 1.1 refuses a config without process");
+        skip!("another runtime refuses a config without process");
     }
     t.config.as_object_mut().unwrap().remove("process");
     t.create().ok();

@@ -47,7 +47,7 @@ fn default_mounts() {
     let cgroup = mount_at(&report, "/sys/fs/cgroup");
     assert_eq!(cgroup["type"], if host::is_cgroup_v2() { "cgroup2" } else { "tmpfs" });
     if !is_oxrun() && has_own(&cgroup, "rw") {
-        skip!("runc 1.1 leaves the tmpfs with the v1 hierarchies writable");
+        skip!("another runtime leaves the tmpfs with the v1 hierarchies writable");
     }
     assert!(has_own(&cgroup, "ro"));
 }
@@ -173,7 +173,7 @@ fn default_devices_may_be_listed_again() {
         {"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2, "fileMode": 0o666},
     ]);
     if is_oxrun() {
-        // runc 1.1 then forgets to allow it in the control group.
+        // another runtime then forgets to allow it in the control group.
         let null = json!({"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666});
         t.config["linux"]["devices"].as_array_mut().unwrap().push(null);
     }
@@ -317,13 +317,13 @@ fn propagation_of_the_root() {
         t.config["linux"]["rootfsPropagation"] = json!(value);
         let outcome = t.run();
         if !is_oxrun() && outcome.code != 0 {
-            crate::harness::note_skip(&format!("runc 1.1 cannot make the root {value}"));
+            crate::harness::note_skip(&format!("another runtime cannot make the root {value}"));
             continue;
         }
         let root = mount_at(&outcome.ok().json(), "/");
         let propagation = root["propagation"].as_str().unwrap();
         if !is_oxrun() && value == "shared" && propagation.is_empty() {
-            crate::harness::note_skip("runc 1.1 makes only the mounts outside the root shared");
+            crate::harness::note_skip("another runtime makes only the mounts outside the root shared");
             continue;
         }
         assert!(
@@ -504,7 +504,9 @@ fn control_groups_are_read_only_inside() {
         config::set_capabilities(&mut t.config, &["CAP_DAC_OVERRIDE"]);
         for point in points {
             if !is_oxrun() && point == "/sys/fs/cgroup" && !host::is_cgroup_v2() {
-                crate::harness::note_skip("runc 1.1 leaves the tmpfs with the v1 hierarchies writable");
+                crate::harness::note_skip(
+                    "another runtime leaves the tmpfs with the v1 hierarchies writable",
+                );
                 continue;
             }
             let words = [format!("mkdir {point}/oxrun-made"), format!("ls {point}")];
@@ -541,7 +543,7 @@ fn container_without_any_mounts() {
     t.config["linux"]["readonlyPaths"] = json!([]);
     let outcome = t.run_args(&["echo", "here"]);
     if !is_oxrun() && outcome.code != 0 {
-        skip!("runc 1.1 cannot do without /proc");
+        skip!("another runtime cannot do without /proc");
     }
     assert_eq!(outcome.ok().stdout, "here\n");
     t.assert_clean();
@@ -561,7 +563,7 @@ fn mount_that_covers_the_root_of_a_tmpfs_file_system_is_used() {
     config::add_mount(&mut t.config, "/mnt", "bind", &inner, &["bind"]);
     let outcome = t.run_args(&["payload", "do", "read /mnt/file"]);
     if !is_oxrun() && outcome.code != 0 {
-        skip!("runc 1.1 opens this source too late");
+        skip!("another runtime opens this source too late");
     }
     assert_eq!(outcome.ok().json(), json!([{"ok": "text"}]));
 }

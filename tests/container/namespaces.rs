@@ -96,7 +96,7 @@ fn joined_namespaces_outlive_the_one_who_joined() {
 #[test]
 fn delete_of_one_in_a_shared_pid_namespace_spares_the_other() {
     if !is_oxrun() {
-        skip!("runc 1.1 leaves the orphans of such a container");
+        skip!("another runtime leaves the orphans of such a container");
     }
     let first = sleeping(Sandbox::new());
     let mut second = Sandbox::new();
@@ -127,7 +127,7 @@ fn domainname_is_set() {
     t.config["domainname"] = json!("example.org");
     let report = t.report();
     if !is_oxrun() && report["domainname"] != "example.org" {
-        skip!("runc 1.1 knows no domainname");
+        skip!("another runtime knows no domainname");
     }
     assert_eq!(report["domainname"], "example.org");
 }
@@ -237,7 +237,7 @@ fn user_namespace_of_another_container_can_be_joined() {
     let root = second.rootfs().display().to_string();
     crate::harness::host_command("chown", &["-hR", "100000:100000", &root]).ok();
     if !is_oxrun() {
-        skip!("runc 1.1 needs the maps again to join a user namespace");
+        skip!("another runtime needs the maps again to join a user namespace");
     }
     let report = report_joined(&first, &mut second, &["user", "network", "ipc"]);
     assert_eq!(report["namespaces"]["user"], of_process(first.pid(), "user"));
@@ -255,7 +255,7 @@ fn user_and_pid_namespace_of_another_container_can_be_joined() {
     let root = second.rootfs().display().to_string();
     crate::harness::host_command("chown", &["-hR", "100000:100000", &root]).ok();
     if !is_oxrun() {
-        skip!("runc 1.1 needs the maps again to join a user namespace");
+        skip!("another runtime needs the maps again to join a user namespace");
     }
     let report = report_joined(&first, &mut second, &["user", "pid"]);
     assert_eq!(report["namespaces"]["pid"], of_process(first.pid(), "pid"));
@@ -266,7 +266,7 @@ fn user_and_pid_namespace_of_another_container_can_be_joined() {
 fn time_namespace_with_offsets() {
     let mut t = Sandbox::new();
     if !is_oxrun() {
-        skip!("runc 1.1 knows no time namespaces");
+        skip!("another runtime knows no time namespaces");
     }
     config::add_namespace(&mut t.config, "time", "");
     let report = t.report();

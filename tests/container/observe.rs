@@ -84,7 +84,7 @@ fn events_until_the_end() {
 #[test]
 fn patterns_choose_containers() {
     if !is_oxrun() {
-        skip!("runc has no --regex");
+        skip!("another runtime has no --regex");
     }
     let mut t = Sandbox::new();
     t.args(&["payload", "sleep", "1000"]).write_config();
@@ -107,7 +107,7 @@ fn patterns_choose_containers() {
 #[test]
 fn mounts_of_a_running_container() {
     if !is_oxrun() {
-        skip!("runc has no `mounts`");
+        skip!("another runtime has no `mounts`");
     }
     for outside in [None, Some(100_000)] {
         let mut t = Sandbox::new();
@@ -235,7 +235,7 @@ fn readiness_is_told_by_run_in_the_foreground() {
 #[test]
 fn a_container_that_ends_before_it_is_ready_ends_the_wait() {
     if !is_oxrun() {
-        skip!("runc 1.1 takes a process that nobody has reaped for one that runs");
+        skip!("another runtime takes a process that nobody has reaped for one that runs");
     }
     let mut t = Sandbox::new();
     let _manager = notifying(&mut t);

@@ -120,7 +120,7 @@ fn spec_for_another_bundle_and_rootless() {
 fn features_is_json() {
     let out = plain(&["features"]);
     if !is_oxrun() && out.code != 0 {
-        skip!("runc 1.1.5 of Debian has no complete `features`");
+        skip!("another runtime.5 of Debian has no complete `features`");
     }
     let features = out.ok().json();
     assert!(features["ociVersionMin"].as_str().unwrap().starts_with("1."));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 macro_rules! only_oxrun {
     () => {
         if !is_oxrun() {
-            skip!("runc 1.1 knows no time namespaces");
+            skip!("another runtime knows no time namespaces");
         }
     };
 }

@@ -78,7 +78,7 @@ fn every_option_reaches_the_kernel() {
 #[test]
 fn options_may_come_after_the_id() {
     if !is_oxrun() {
-        skip!("runc 1.1 takes options before the id alone");
+        skip!("another runtime takes options before the id alone");
     }
     let mut t = Sandbox::new();
     running(&mut t);
@@ -132,7 +132,7 @@ fn memory_and_swap_move_together() {
 #[test]
 fn one_wrong_value_leaves_all_as_it_was() {
     if !is_oxrun() {
-        skip!("runc 1.1 undoes nothing");
+        skip!("another runtime undoes nothing");
     }
     let mut t = Sandbox::new();
     running(&mut t);
