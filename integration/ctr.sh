@@ -283,9 +283,12 @@ t_shim_killed_while_running() {
     b -- sleep 1000
     local pid shim
     pid=$(pid_of)
+    c task exec -d --exec-id side "$SCENARIO" sleep 2000.5
+    until_true pgrep -f '^sleep 2000.5'
     shim=$(pgrep -f "containerd-shim-runc-v2 .*-id $SCENARIO") || die "no shim found"
     kill -9 "$shim"
     gone "$pid"
+    until_eq "" pgrep -f '^sleep 2000.5'
     until_eq "" ls "$WORK/rr/ox-ctr"
 }
 t_containerd_restarted() {

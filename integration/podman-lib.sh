@@ -60,6 +60,8 @@ graphroot = "$WORK/store"
 runroot = "$WORK/storerun"
 rootless_storage_path = "$WORK/store"
 TOML
+    local without_cgroups=''
+    if [ "$(basename "$RUNTIME")" = oxrun ]; then without_cgroups='"tested", "oxrun"'; fi
     cat > "$WORK/containers.conf" <<TOML
 [containers]
 netns = "none"
@@ -75,6 +77,7 @@ volume_path = "$WORK/store/volumes"
 tmp_dir = "$WORK/storerun/libpod"
 lock_type = "file"
 runtime_supports_json = ["tested", "$(basename "$RUNTIME")"]
+runtime_supports_nocgroup = [$without_cgroups]
 [engine.runtimes]
 tested = ["$RUNTIME"]
 TOML

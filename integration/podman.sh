@@ -372,8 +372,9 @@ t_host_pid_killed() {
 }
 t_cgroups_disabled() {
     b --cgroups disabled box sleep 1000 2> "$WORK/tmp/err" ||
-        { grep -q 'not compatible with NoCgroups' "$WORK/tmp/err" && skip "Podman offers it only for runtimes that it knows by name"; die "$(cat "$WORK/tmp/err")"; }
+        { grep -q 'not compatible with NoCgroups' "$WORK/tmp/err" && skip "not in runtime_supports_nocgroup"; die "$(cat "$WORK/tmp/err")"; }
     eq "$(state_of)" running
+    eq "$(p exec "$SCENARIO" echo inside)" inside
 }
 t_cgroup_parent() {
     rootful
