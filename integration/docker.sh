@@ -482,7 +482,10 @@ t_etc_files() {
 }
 t_no_leaked_descriptors() { eq "$(r box sh -c 'ls /proc/self/fd | xargs')" "0 1 2 3"; }
 t_signals_are_default() {
-    eq "$(r box awk '/^Sig(Ign|Blk)/ { print $2 }' /proc/self/status | xargs)" "0000000000000000 0000000000000000"
+    eq "$(r box awk '/^SigBlk/ { print $2 }' /proc/self/status)" 0000000000000000
+    # make(1) may ignore signal 32 in what it starts, and the engines pass that on.
+    oxrun_only
+    eq "$(r box awk '/^SigIgn/ { print $2 }' /proc/self/status)" 0000000000000000
 }
 t_removed_state() {
     b box true

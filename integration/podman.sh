@@ -435,7 +435,12 @@ t_network_slirp() {
     [ -c /dev/net/tun ] && [ -w /dev/net/tun ] && [ "$(stat -c %a /dev/net/tun)" = 666 ] || skip "/dev/net/tun is closed to ordinary users here"
     has "$(r --network slirp4netns box ls /sys/class/net | xargs)" tap0
 }
-t_signals_are_default() { eq "$(r box awk '/^Sig(Ign|Blk)/ { print $2 }' /proc/self/status | xargs)" "0000000000000000 0000000000000000"; }
+t_signals_are_default() {
+    eq "$(r box awk '/^SigBlk/ { print $2 }' /proc/self/status)" 0000000000000000
+    # make(1) may ignore signal 32 in what it starts, and the engines pass that on.
+    oxrun_only
+    eq "$(r box awk '/^SigIgn/ { print $2 }' /proc/self/status)" 0000000000000000
+}
 t_no_leaked_descriptors() { eq "$(r box sh -c 'ls /proc/self/fd | xargs')" "0 1 2 3"; }
 t_build() {
     mkdir -p "$WORK/build"
