@@ -12,7 +12,7 @@ use crate::rootfs::device;
 use crate::rootfs::path::{Links, Missing, Root};
 use crate::sys::{process as sys, signal};
 use anyhow::{Context, Result, bail};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -185,6 +185,11 @@ fn with_home(root: &Root, process: &Process) -> Result<Vec<CString>> {
 
 /// The container's /etc/passwd, at most 1 MiB of it; empty when it cannot be read.
 fn passwd(root: &Root) -> String {
+    // Looked at before it is opened for reading: the image may have a device there (security R6).
+    let regular = root.open("/etc/passwd", OFlags::PATH, Links::Follow).and_then(|fd| rustix::fs::fstat(&fd));
+    if !regular.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile) {
+        return String::new();
+    }
     let Ok(file) = root.open("/etc/passwd", OFlags::RDONLY | OFlags::NONBLOCK, Links::Follow) else {
         return String::new();
     };

@@ -3,7 +3,7 @@
 //! the container's part as the root; without one that part is bound. Called by `mount::mount`.
 
 use super::Builder;
-use super::mount::{clone_tree, find_target, move_onto, new_filesystem, place};
+use super::mount::{clone_tree, find_target, new_filesystem, place, set_propagation};
 use super::path::{Links, Missing, Root};
 use crate::bundle::plan::{Mount, NamespaceKind};
 use crate::cgroup::HierarchyView;
@@ -17,8 +17,9 @@ use std::os::fd::OwnedFd;
 pub fn mount(builder: &mut Builder, m: &Mount, data: &[(String, Option<String>)]) -> Result<()> {
     let target = find_target(builder, m, Missing::Directory, Links::Follow)?;
     if builder.cgroups.v2 {
-        let tree = v2(builder, m, data)?;
-        return place(builder, m, &tree, &target);
+        let (tree, change) = v2(builder, m, data)?;
+        builder.attach_with(&tree, &target.fd, change)?;
+        return set_propagation(builder, &tree, &m.propagation);
     }
     let tmpfs = v1_directory()?;
     place(builder, m, &tmpfs, &target)?;
@@ -37,14 +38,14 @@ fn attributes(m: &Mount) -> MountAttrFlags {
     MountAttrFlags::from_bits_retain(m.attributes.set as u32 | safe)
 }
 
-fn v2(builder: &Builder, m: &Mount, data: &[(String, Option<String>)]) -> Result<OwnedFd> {
+fn v2(builder: &Builder, m: &Mount, data: &[(String, Option<String>)]) -> Result<(OwnedFd, Change)> {
     let refused = match new_filesystem("cgroup2", "cgroup", 0, data, attributes(m)) {
-        Ok(tree) => return Ok(tree),
+        Ok(tree) => return Ok((tree, Change::default())),
         Err(error) => error,
     };
     let errno = crate::error::errno_of(&refused);
     match builder.cgroups.hierarchies.first() {
-        Some(view) if matches!(errno, libc::EPERM | libc::EBUSY) => bind(builder, m, view),
+        Some(view) if matches!(errno, libc::EPERM | libc::EBUSY) => bind(m, view),
         _ => Err(refused),
     }
 }
@@ -60,12 +61,12 @@ fn v1_directory() -> Result<OwnedFd> {
 fn v1_hierarchy(builder: &Builder, m: &Mount, root: &Root, view: &HierarchyView) -> Result<()> {
     let directory =
         root.find_or_create(&view.name, Missing::Directory, Links::Never).doing(|| "create its directory")?;
-    let tree = if builder.plan.namespaces.has(NamespaceKind::Cgroup) {
-        namespaced(builder, m, view)?
+    let (tree, change) = if builder.plan.namespaces.has(NamespaceKind::Cgroup) {
+        namespaced(m, view)?
     } else {
-        bind(builder, m, view)?
+        bind(m, view)?
     };
-    move_onto(&tree, &directory.fd).doing(|| "attach it")?;
+    builder.attach_with(&tree, &directory.fd, change)?;
     for (name, target) in &view.symlinks {
         rustix::fs::symlinkat(target.as_str(), root.fd(), name.as_str())
             .doing(|| format!("link `{name}` to `{target}`"))?;
@@ -74,7 +75,7 @@ fn v1_hierarchy(builder: &Builder, m: &Mount, root: &Root, view: &HierarchyView)
 }
 
 /// A mount of its own, whose root is the namespace's; a user namespace may not make one.
-fn namespaced(builder: &Builder, m: &Mount, view: &HierarchyView) -> Result<OwnedFd> {
+fn namespaced(m: &Mount, view: &HierarchyView) -> Result<(OwnedFd, Change)> {
     let kind = if view.mount_data.is_empty() { "cgroup2" } else { "cgroup" };
     let data: Vec<(String, Option<String>)> = view
         .mount_data
@@ -86,16 +87,14 @@ fn namespaced(builder: &Builder, m: &Mount, view: &HierarchyView) -> Result<Owne
         })
         .collect();
     match new_filesystem(kind, "cgroup", 0, &data, attributes(m)) {
-        Err(error) if crate::error::errno_of(&error) == libc::EPERM => bind(builder, m, view),
-        other => other,
+        Err(error) if crate::error::errno_of(&error) == libc::EPERM => bind(m, view),
+        other => other.map(|tree| (tree, Change::default())),
     }
 }
 
-/// The container's own directory of the host's mount.
-fn bind(builder: &Builder, m: &Mount, view: &HierarchyView) -> Result<OwnedFd> {
+/// The container's own directory of the host's mount, and the options that it gets.
+fn bind(m: &Mount, view: &HierarchyView) -> Result<(OwnedFd, Change)> {
     let path = &view.container_path;
     let tree = clone_tree(path, false, false).doing(|| format!("clone `{}`", path.display()))?;
-    let set = u64::from(attributes(m).bits());
-    builder.set_attributes(&tree, Change { set, ..Change::default() })?;
-    Ok(tree)
+    Ok((tree, Change { set: u64::from(attributes(m).bits()), ..Change::default() }))
 }

@@ -70,14 +70,14 @@ fn create(builder: &mut Builder, device: &Device) -> Result<()> {
         .doing(|| "open its directory (symbolic links are not followed there)")?;
     // A fifo is no device to the kernel: anybody may make one.
     if builder.in_user_namespace && device.kind != libc::S_IFIFO {
-        return bind(&parent, name, device);
+        return bind(builder, &parent, name, device);
     }
     let kind = FileType::from_raw_mode(device.kind);
     let number = rustix::fs::makedev(device.major, device.minor);
     match rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(device.mode), number) {
         Ok(()) => {}
         Err(Errno::EXIST) => refuse_other(&open_node(&parent, name)?, device)?,
-        Err(Errno::PERM) => return bind(&parent, name, device),
+        Err(Errno::PERM) => return bind(builder, &parent, name, device),
         Err(error) => return Err(error).doing(|| "mknod"),
     }
     if device.uid != 0 || device.gid != 0 {
@@ -105,18 +105,18 @@ fn refuse_other(node: &OwnedFd, device: &Device) -> Result<()> {
 }
 
 /// In a user namespace: the host's node of the same path, bound over an empty file.
-fn bind(parent: &OwnedFd, name: &str, device: &Device) -> Result<()> {
+fn bind(builder: &Builder, parent: &OwnedFd, name: &str, device: &Device) -> Result<()> {
     let host = open_host(Path::new(&device.path), OFlags::PATH | OFlags::NOFOLLOW)
         .doing(|| "open the device on the host, as device nodes cannot be made in a user namespace")?;
     refuse_other(&host, device).context("the host's device")?;
     let tree = clone_fd(&host, false).doing(|| "clone the host's device")?;
-    let protect =
-        Change { set: u64::from(sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC), ..Change::default() };
-    match sys::mount_setattr(&tree, protect) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
-        other => other.doing(|| "protect the device's mount")?,
+    let mut set = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC;
+    if !builder.in_user_namespace {
+        // Else root inside could change mode and owner of the host's node.
+        set |= sys::MOUNT_ATTR_RDONLY;
     }
-    move_onto(&tree, &empty_file(parent, name)?).doing(|| "bind the host's device")
+    let change = Change { set: u64::from(set), ..Change::default() };
+    builder.attach_with(&tree, &empty_file(parent, name)?, change).context("bind the host's device")
 }
 
 /// An empty regular file made for a mount, or the non-link that is there.

@@ -444,6 +444,17 @@ impl Builder<'_> {
         sys::mount_setattr(mount, change).doing(|| "set the mount's options")
     }
 
+    /// Attaches a detached mount with options, which are set before anybody sees it where the kernel
+    /// can do that.
+    pub fn attach_with(&self, tree: &OwnedFd, target: &OwnedFd, change: Change) -> Result<()> {
+        if self.host.mount_setattr {
+            self.set_attributes(tree, change)?;
+            return move_onto(tree, target).doing(|| "attach it");
+        }
+        move_onto(tree, target).doing(|| "attach it")?;
+        self.set_attributes(tree, change)
+    }
+
     fn old_mount(&self, mount: &OwnedFd, change: Change) -> Result<()> {
         self.procfs.enter_own_fds()?;
         let name =

@@ -567,3 +567,39 @@ fn mount_that_covers_the_root_of_a_tmpfs_file_system_is_used() {
     }
     assert_eq!(outcome.ok().json(), json!([{"ok": "text"}]));
 }
+
+/// Linux 5.10 and 5.11 have no mount_setattr(2): options of bind mounts are set once they are
+/// attached. `OXRUN_WITHOUT` makes the runtime go that way on any kernel.
+#[test]
+fn options_are_set_without_mount_setattr_too() {
+    if !is_oxrun() {
+        skip!("only oxrun can be told to go without");
+    }
+    for cgroup_namespace in [false, true] {
+        let mut t = Sandbox::new();
+        let namespaces = t.config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|n| n["type"] != "cgroup");
+        if cgroup_namespace {
+            namespaces.push(json!({"type": "cgroup"}));
+        }
+        config::add_mount(&mut t.config, "/bound", "bind", "/etc", &["bind", "ro", "nosuid"]);
+        config::add_mount(&mut t.config, "/sys/fs/cgroup", "cgroup", "cgroup", &["ro"]);
+        t.config["linux"]["maskedPaths"] = json!(["/proc/keys", "/proc/kcore", "/proc/acpi"]);
+        t.args(&["cat", "/proc/mounts"]).write_config();
+        let mut command = t.command(&["run", &t.id]);
+        command.env("OXRUN_WITHOUT", "mount_setattr");
+        let mounts = t.spawn(command).wait().ok().stdout;
+        let flags = |path: &str| -> Vec<String> {
+            let line = mounts.lines().rfind(|line| line.split(' ').nth(1) == Some(path));
+            let line = line.unwrap_or_else(|| panic!("{path} is not mounted:\n{mounts}"));
+            line.split(' ').nth(3).unwrap().split(',').map(str::to_string).collect()
+        };
+        assert!(flags("/bound").contains(&"ro".into()) && flags("/bound").contains(&"nosuid".into()));
+        assert!(flags("/sys/fs/cgroup").contains(&"ro".into()), "{mounts}");
+        assert!(flags("/proc/keys").contains(&"ro".into()), "{mounts}");
+        for line in mounts.lines().filter(|line| line.contains(" cgroup ") || line.contains(" cgroup2 ")) {
+            assert!(line.split(' ').nth(3).unwrap().split(',').any(|flag| flag == "ro"), "{line}");
+        }
+        t.assert_clean();
+    }
+}
