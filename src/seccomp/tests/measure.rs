@@ -49,7 +49,6 @@ fn compiling_and_loading_take_little_time() {
     // Each in a thread of its own, which alone has the filter.
     let load_once = || {
         let (program, flags) = (filter.program.clone(), filter.flags);
-        #[allow(clippy::disallowed_methods)]
         let thread = std::thread::spawn(move || {
             sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).unwrap();
             let start = Instant::now();
