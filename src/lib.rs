@@ -1,0 +1,143 @@
+//! oxrun: an OCI container runtime. Arguments become a command, the command an exit status. The binary
+//! calls `main`; nothing else is meant for other crates, which is why only it is public.
+
+mod bundle;
+mod cgroup;
+mod cli;
+mod container;
+mod error;
+mod init;
+mod log;
+mod namespaces;
+mod procfs;
+mod rootfs;
+mod seccomp;
+mod sys;
+
+use anyhow::{Result, bail};
+use cli::command::{CgroupManager, Command, Global, Target};
+use cli::{help, output};
+use container::create::{Settings, StartBy};
+use container::statedir::StateDir;
+use container::{create, delete, events, inspect, kill, matching, mounts, pause, ps, run, start, update};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The program: takes the process's arguments, says what failed, and returns its exit status.
+pub fn main() -> ExitCode {
+    match invoke() {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            error!("{}", log::describe(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn invoke() -> Result<u8> {
+    let invocation = cli::parse::parse(std::env::args_os().skip(1))?;
+    log::open(&invocation.global.log_settings())?;
+    dispatch(&invocation.global, invocation.command?)
+}
+
+fn dispatch(global: &Global, command: Command) -> Result<u8> {
+    let root = state_root(global);
+    match command {
+        Command::Help(topic) => output::print(&help::help(topic))?,
+        Command::Version => output::print(&help::version())?,
+        Command::Seccomp { profile, query } => {
+            output::print(&seccomp::explain(&seccomp::read_profile(&profile)?, &query)?)?;
+        }
+        Command::Features => output::print(&cli::features::of_this_binary()?)?,
+        Command::Spec { bundle, rootless } => container::spec::write(bundle.as_deref(), rootless)?,
+        Command::Create(args) => {
+            let states = StateDir::open_or_create(&root)?;
+            create::create(&states, settings(global), &args, StartBy::Socket, true)?;
+        }
+        Command::Run(args) => return run::run(&StateDir::open_or_create(&root)?, settings(global), &args),
+        Command::Start { id } => start::start(&existing(&root, &id)?, &id)?,
+        Command::State { id } => {
+            output::print(&output::state(&inspect::state(&existing(&root, &id)?, &id)?)?)?;
+        }
+        Command::Kill { id: Target::One(id), signal, all } => {
+            kill::kill(&existing(&root, &id)?, &id, signal.number(), all)?;
+        }
+        Command::Kill { id: Target::Matching(pattern), signal, all } => {
+            matching::each(StateDir::open(&root)?.as_ref(), &pattern, |states, id| {
+                kill::kill(states, id, signal.number(), all)
+            })?;
+        }
+        Command::Delete { id: Target::One(id), force } => {
+            delete::delete(StateDir::open(&root)?.as_ref(), &id, force)?;
+        }
+        Command::Delete { id: Target::Matching(pattern), force } => {
+            matching::each(StateDir::open(&root)?.as_ref(), &pattern, |states, id| {
+                delete::delete(Some(states), id, force)
+            })?;
+        }
+        Command::Exec(args) => return Ok(exec_status(&root, &args)),
+        Command::Pause { id } => pause::pause(&existing(&root, &id)?, &id)?,
+        Command::Resume { id } => pause::resume(&existing(&root, &id)?, &id)?,
+        Command::Ps { id, format, arguments } => {
+            let pids = ps::pids(&existing(&root, &id)?, &id)?;
+            output::print(&match format {
+                cli::command::Format::Json => format!("{}\n", serde_json::to_string(&pids)?),
+                cli::command::Format::Table => ps::table(&pids, &arguments)?,
+            })?;
+        }
+        Command::Mounts { change, id, file } => {
+            mounts::change(&existing(&root, &id)?, &id, change, &file)?;
+        }
+        Command::Update(args) => update::update(&existing(&root, &args.id)?, &args)?,
+        Command::Events { id, stats, interval } => {
+            events::events(&existing(&root, &id)?, &id, stats, interval)?;
+        }
+        Command::List { format, quiet } => list(global, &root, format, quiet)?,
+    }
+    Ok(0)
+}
+
+/// The exit status of `exec` is that of its process; 255 says that there was none.
+fn exec_status(root: &std::path::Path, args: &cli::exec::Exec) -> u8 {
+    let run = || container::exec::exec(&existing(root, &args.id)?, args);
+    run().unwrap_or_else(|error| {
+        error!("{}", log::describe(&error));
+        255
+    })
+}
+
+/// Where the states are.
+fn state_root(global: &Global) -> PathBuf {
+    global.root.clone().unwrap_or_else(|| cli::root::default_root(global.rootless))
+}
+
+/// The state directory for a command on an existing container.
+fn existing(root: &std::path::Path, id: &str) -> Result<StateDir> {
+    container::statedir::check_id(id)?;
+    match StateDir::open(root)? {
+        Some(states) => Ok(states),
+        None => bail!(container::error::Error::NotFound { id: id.to_string() }),
+    }
+}
+
+/// The cgroup driver is what the caller asked for.
+fn settings(global: &Global) -> Settings {
+    let cgroups = match (global.cgroup_manager, global.systemd_cgroup) {
+        (Some(manager), _) => manager,
+        (None, true) => CgroupManager::Systemd,
+        (None, false) => CgroupManager::Cgroupfs,
+    };
+    Settings { cgroups, tolerate_missing_rights: cli::root::tolerates_missing_rights(global.rootless) }
+}
+
+/// Without a state directory there is no container; one that was named must be there.
+fn list(global: &Global, root: &std::path::Path, format: cli::command::Format, quiet: bool) -> Result<()> {
+    let views = match StateDir::open(root)? {
+        Some(states) => inspect::list(&states)?,
+        None if global.root.is_some() => {
+            bail!("list containers: state directory `{}` does not exist", root.display())
+        }
+        None => Vec::new(),
+    };
+    output::print(&output::list(views, format, quiet)?)
+}
