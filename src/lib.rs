@@ -19,7 +19,7 @@ use cli::command::{CgroupManager, Command, Global, Target};
 use cli::{help, output};
 use container::create::{Settings, StartBy};
 use container::statedir::StateDir;
-use container::{create, delete, events, inspect, kill, matching, mounts, pause, ps, run, start, update};
+use container::{create, delete, events, gc, inspect, kill, matching, mounts, pause, ps, run, start, update};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -91,6 +91,11 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Update(args) => update::update(&existing(&root, &args.id)?, &args)?,
         Command::Events { id, stats, interval } => {
             events::events(&existing(&root, &id)?, &id, stats, interval)?;
+        }
+        Command::Gc { force, format } => {
+            let states = StateDir::open(&root)?;
+            let garbage = states.map(|states| gc::collect(&states, force)).transpose()?;
+            output::print(&output::garbage(&garbage.unwrap_or_default(), format, force)?)?;
         }
         Command::List { format, quiet } => list(global, &root, format, quiet)?,
     }

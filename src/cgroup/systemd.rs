@@ -130,7 +130,7 @@ impl Scope {
                 bail!("its start job ended as `{result}`: see `journalctl -u {}`", self.unit.name);
             }
         }
-        let path = self.control_group(&mut bus)?;
+        let path = self.control_group(&mut bus)?.context("systemd made no cgroup for it")?;
         *self.files = files(&wanted.layout, &path)?;
         Ok(())
     }
@@ -157,8 +157,8 @@ impl Scope {
         }
     }
 
-    /// The cgroup's path below the hierarchy.
-    fn control_group(&self, bus: &mut Connection) -> Result<String> {
+    /// The cgroup's path below the hierarchy, if it has one.
+    fn control_group(&self, bus: &mut Connection) -> Result<Option<String>> {
         let scope = Value::Text("org.freedesktop.systemd1.Scope".into());
         let call = Call {
             path: &unit::object_path(&self.unit.name),
@@ -167,10 +167,7 @@ impl Scope {
             arguments: vec![scope, Value::Text("ControlGroup".into())],
         };
         let path = bus.call(&call, "its cgroup's path")?.variant_text()?;
-        match super::layout::normalise(&path)? {
-            path if path.is_empty() => bail!("systemd made no cgroup for it"),
-            path => Ok(path),
-        }
+        Ok(Some(super::layout::normalise(&path)?).filter(|path| !path.is_empty()))
     }
 
     /// Applies limits and device rules to the files. An update also tells systemd, which would
@@ -222,11 +219,25 @@ impl Scope {
     /// still in it, and then it stays.
     pub fn remove(&mut self, deadline: Instant) -> Result<bool> {
         self.holder.take();
+        // A create that was killed early left no more than the name, which may be another's unit.
+        if matches!(*self.files, Manager::None) && self.has_processes()? {
+            return Ok(false);
+        }
         if !self.files.remove_until(deadline)? {
             return Ok(false);
         }
         self.stop().with_context(|| format!("stop systemd unit `{}`", self.unit.name))?;
         Ok(true)
+    }
+
+    /// Whether processes are in the cgroups of the unit as systemd knows it.
+    fn has_processes(&self) -> Result<bool> {
+        match self.control_group(&mut self.connect()?) {
+            Ok(Some(path)) => Ok(!files(&Layout::probe()?, &path)?.processes()?.is_empty()),
+            Ok(None) => Ok(false),
+            Err(error) if error.is::<Refusal>() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn stop(&self) -> Result<()> {

@@ -124,6 +124,13 @@ pub enum Command {
         /// Ids alone.
         quiet: bool,
     },
+    /// List or remove what killed runtimes left.
+    Gc {
+        /// Remove it.
+        force: bool,
+        /// The shape of the output.
+        format: Format,
+    },
     /// Write a config.json.
     Spec {
         /// The directory it goes to; none is the current one.
@@ -223,7 +230,7 @@ pub struct Run {
     pub keep: bool,
 }
 
-/// The shape of `list` and `ps`.
+/// The shape of `list`, `ps` and `gc`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Columns for people.
@@ -341,6 +348,11 @@ fn format(matches: &Matches) -> Result<Format> {
         _ => bail!("invalid format option `{name}`: use table or json"),
     };
     Ok(matches.parsed("format", read)?.unwrap_or(Format::Table))
+}
+
+/// `gc`.
+pub fn gc(matches: &Matches) -> Result<Command> {
+    Ok(Command::Gc { force: matches.switch("force"), format: format(matches)? })
 }
 
 /// `spec`.

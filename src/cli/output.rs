@@ -1,7 +1,8 @@
-//! What commands write to stdout: the state of a container, and the list of containers. Filled in
-//! by `container/`, printed by `main`.
+//! What commands write to stdout: the state of a container, the list of containers, and that of what
+//! killed runtimes left. Filled in by `container/`, printed by `main`.
 
 use super::command::Format;
+use crate::container::gc::{Garbage, Reason};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -62,26 +63,33 @@ pub fn list(mut views: Vec<StateView>, format: Format, quiet: bool) -> Result<St
 /// At least 12 columns per cell, three of them blank behind the longest; the last is as it is.
 fn table(views: &[StateView]) -> String {
     let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
-    let rows: Vec<[String; 6]> = std::iter::once(head).chain(views.iter().map(cells)).collect();
+    aligned(&std::iter::once(head).chain(views.iter().map(cells)).collect::<Vec<_>>())
+}
+
+fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| {
         let longest = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         (longest + 3).max(12)
     };
-    let widths: [usize; 5] = std::array::from_fn(width);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
     let mut out = String::new();
-    for row in &rows {
-        for (cell, width) in row.iter().zip(widths) {
+    for row in rows {
+        let (padded, last) = row.split_at(COLUMNS - 1);
+        for (cell, width) in padded.iter().zip(widths) {
             out.push_str(&format!("{cell:width$}"));
         }
-        out.push_str(&row[5]);
+        out.push_str(&last.concat());
         out.push('\n');
     }
     out
 }
 
-/// A row; control characters, which a path may hold, would break it or drive the terminal.
+/// Control characters, which a path may hold, would break a row or drive the terminal.
+fn cell(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), "?")
+}
+
 fn cells(view: &StateView) -> [String; 6] {
-    let cell = |text: &str| text.replace(|c: char| c.is_control(), "?");
     [
         cell(&view.id),
         view.pid.to_string(),
@@ -90,6 +98,30 @@ fn cells(view: &StateView) -> [String; 6] {
         cell(&view.created),
         cell(&view.owner),
     ]
+}
+
+/// The output of `gc`: a table, with a last line that says how to remove what it lists, or one line of
+/// JSON.
+pub fn garbage(found: &[Garbage], format: Format, removed: bool) -> Result<String> {
+    if format == Format::Json {
+        return Ok(serde_json::to_string(found).context("write the list as JSON")? + "\n");
+    }
+    let head = ["NAME", if removed { "REMOVED BECAUSE" } else { "WHY" }, "WITH"].map(str::to_owned);
+    let row = |one: &Garbage| {
+        let why = match one.reason {
+            Reason::Temporary => "its maker was killed",
+            Reason::HalfMade => "its create was killed",
+            Reason::EarlierBoot => "of an earlier boot",
+            Reason::Unreadable => "unreadable, of an earlier boot",
+        };
+        let with = if one.also.is_empty() { "-".to_owned() } else { cell(&one.also.join(" ")) };
+        [cell(&one.name), why.to_owned(), with]
+    };
+    let mut out = aligned(&std::iter::once(head).chain(found.iter().map(row)).collect::<Vec<_>>());
+    if !removed && !found.is_empty() {
+        out.push_str("Nothing was removed; `oxrun gc --force` does it.\n");
+    }
+    Ok(out)
 }
 
 /// The name of a user by the host's /etc/passwd, or `#UID`.
@@ -175,6 +207,33 @@ web             8134        running     /tmp/clib   2026-11-23T21:12:57.65655122
 }
 "#;
         assert_eq!(state(&view).unwrap(), expected);
+    }
+
+    #[test]
+    fn garbage_says_why_and_how_to_remove_it() {
+        let one = |name: &str, reason, also: &[&str]| Garbage {
+            name: name.into(),
+            reason,
+            path: format!("/run/oxrun/{name}").into(),
+            also: also.iter().map(|a| (*a).to_owned()).collect(),
+        };
+        let found = [
+            one(".gone-1-2-3", Reason::Temporary, &[]),
+            one("web", Reason::HalfMade, &["/sys/fs/cgroup/web", "unit x.scope"]),
+            one("old", Reason::EarlierBoot, &[]),
+        ];
+        let expected = "\
+NAME          WHY                     WITH
+.gone-1-2-3   its maker was killed    -
+web           its create was killed   /sys/fs/cgroup/web unit x.scope
+old           of an earlier boot      -
+Nothing was removed; `oxrun gc --force` does it.
+";
+        assert_eq!(garbage(&found, Format::Table, false).unwrap(), expected);
+        assert!(!garbage(&found, Format::Table, true).unwrap().contains("Nothing"));
+        let json = r#"[{"name":"old","reason":"earlier-boot","path":"/run/oxrun/old","also":[]}]"#;
+        assert_eq!(garbage(&found[2..], Format::Json, false).unwrap(), format!("{json}\n"));
+        assert_eq!(garbage(&[], Format::Json, true).unwrap(), "[]\n");
     }
 
     #[test]

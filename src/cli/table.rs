@@ -209,6 +209,20 @@ pub static COMMANDS: &[CommandRow] = &[
         build: command::features,
     },
     CommandRow {
+        name: "gc",
+        arguments: "",
+        least: 0,
+        most: 0,
+        raw_after: None,
+        summary: "list or remove what killed runtimes left",
+        description: "Lists what no caller can own any more under --root: temporary names of commands that were\n\
+            killed, containers whose create was killed, and those of before the host was started; with\n\
+            the cgroups and systemd units that they name. Stopped containers are not among them: their\n\
+            callers delete them. Nothing is removed without --force.",
+        flags: &[switch("force", &[], "remove what is listed"), FORMAT],
+        build: command::gc,
+    },
+    CommandRow {
         name: "kill",
         arguments: "<container-id> [signal]",
         least: 1,

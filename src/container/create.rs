@@ -18,6 +18,7 @@ use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::{self, Options};
 use crate::cgroup::{self, Manager};
 use crate::cli::command::{CgroupManager, Create};
+use crate::init::sync::Message;
 use anyhow::{Context, Result, bail};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -268,6 +269,9 @@ fn make(
             }
         }
         entry.write_state(&state)?;
+        if making.start == StartBy::Socket {
+            launched.channel.send(&Message::Recorded)?;
+        }
         if let Some(file) = pid_file {
             file.write(launched.pid)?;
         }

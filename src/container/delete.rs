@@ -25,8 +25,8 @@ pub fn delete(states: Option<&StateDir>, id: &str, force: bool) -> Result<()> {
         other => other?,
     };
     let state = match entry.state() {
-        // Nothing can be known of it but that it is there.
-        Err(_) if force => return entry.remove(),
+        // Nothing can be known of it but that it is there. What another version wrote, that one reads.
+        Err(_) if force && entry.is_broken()? => return entry.remove(),
         other => other?,
     };
     let (status, _) = entry.status(&state)?;

@@ -36,9 +36,14 @@ impl Identity {
         Identity::of(rustix::process::getpid())
     }
 
+    /// Whether it is a process of the running kernel, alive or not, and not of one before.
+    pub fn is_of_this_boot(&self) -> Result<bool> {
+        Ok(self.boot_id == boot_id()?)
+    }
+
     /// A pidfd of the process, or none when it has ended; a zombie has ended.
     pub fn alive(&self) -> Result<Option<OwnedFd>> {
-        if self.boot_id != boot_id()? {
+        if !self.is_of_this_boot()? {
             return Ok(None);
         }
         let Some(pid) = Pid::from_raw(self.pid.max(0)) else { return Ok(None) };

@@ -8,6 +8,7 @@ pub mod error;
 pub mod events;
 pub mod exec;
 pub mod foreground;
+pub mod gc;
 mod handover;
 pub mod hooks;
 pub mod identity;

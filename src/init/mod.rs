@@ -84,7 +84,12 @@ fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     let ready = prepare(job)?;
     job.channel.send(&Message::Ready)?;
     // Nothing that is still alive here owns a descriptor, but the job, which is never dropped.
-    close_for_waiting(job)?;
+    close_for_waiting(job, job.channel.fd())?;
+    if let Some(listener) = &job.start {
+        // A creator that dies before the state names init takes init with it: nobody could find it.
+        job.channel.expect(&Message::Recorded)?;
+        close_for_waiting(job, listener)?;
+    }
     wait_for_start(job, reporter)?;
     match (&job.plan.process, ready) {
         (Some(process), Some(ready)) => {
@@ -150,9 +155,9 @@ fn close_inherited(job: &Job) -> Result<()> {
 
 /// While init waits, a process in its pid namespace may look at it: it holds nothing of the host but
 /// what it waits on, and files for the output of hooks.
-fn close_for_waiting(job: &Job) -> Result<()> {
-    let waits_on = job.start.as_ref().unwrap_or(job.channel.fd());
+fn close_for_waiting(job: &Job, waits_on: &OwnedFd) -> Result<()> {
     let mut keep = vec![waits_on.as_raw_fd() as u32];
+    keep.extend(job.start.as_ref().map(|listener| listener.as_raw_fd() as u32));
     if !job.plan.hooks.start_container.is_empty() {
         keep.extend(job.hook_outputs.descriptors().map(|fd| fd.as_raw_fd() as u32));
     }

@@ -18,7 +18,9 @@
 //!       ◀──────────────── SeccompListener {fd} ──────    (only when Refused)
 //!       ── ListenerSent ─────────────────────────────▶
 //!       ◀───────────────────────────────── Ready ────    all that can fail before exec is done
-//!    state "created", pid file
+//!    state "created"
+//!       ── Recorded (only with start.sock) ──────────▶  lets go of the host side, waits on start.sock
+//!    pid file
 //!       ── Start (here for `run`, on start.sock for `start`) ─▶  filter, startContainer hooks, execve
 //!       ◀── end of file: running    ◀── Failed: why not
 //! ```
@@ -66,6 +68,8 @@ pub enum Message {
     ListenerSent,
     /// All done but the start.
     Ready,
+    /// The state names init, so it may outlive its creator.
+    Recorded,
     /// Execute the program.
     Start,
     /// The process went on as another one (its pid, beside it its pidfd).
@@ -95,6 +99,7 @@ impl Message {
             Message::InNamespaces => (16, 0, ""),
             Message::DevicesGiven => (17, 0, ""),
             Message::NothingToRun => (15, 0, ""),
+            Message::Recorded => (18, 0, ""),
         };
         let text = text.as_bytes();
         let mut bytes = vec![kind];
@@ -127,6 +132,7 @@ impl Message {
             15 => Message::NothingToRun,
             16 => Message::InNamespaces,
             17 => Message::DevicesGiven,
+            18 => Message::Recorded,
             other => bail!("unknown message {other} between the runtime's processes"),
         })
     }

@@ -17,6 +17,7 @@ mod cgroups;
 mod create_failures;
 mod docker;
 mod exec;
+mod gc;
 mod hooks;
 mod lifecycle;
 mod mount_options;
