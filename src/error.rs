@@ -10,9 +10,28 @@ use std::io;
 pub struct Failed {
     doing: String,
     error: io::Error,
+    /// The reason, where it is not the error number's own text.
+    reason: Option<String>,
+    /// What is known beside it.
+    note: Option<String>,
 }
 
 impl Failed {
+    /// Something failed with this number.
+    pub fn new(doing: impl Into<String>, error: impl Into<io::Error>) -> Failed {
+        Failed { doing: doing.into(), error: error.into(), reason: None, note: None }
+    }
+
+    /// Says the reason in these words.
+    pub fn because(self, reason: String) -> Failed {
+        Failed { reason: Some(reason), ..self }
+    }
+
+    /// Adds in brackets what else is known.
+    pub fn with_note(self, note: Option<String>) -> Failed {
+        Failed { note, ..self }
+    }
+
     /// The error number; 0 when there is none.
     pub fn errno(&self) -> i32 {
         self.error.raw_os_error().unwrap_or(0)
@@ -21,7 +40,9 @@ impl Failed {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.doing, why(&self.error))
+        let reason = self.reason.clone().unwrap_or_else(|| why(&self.error));
+        write!(f, "{}: {reason}", self.doing)?;
+        self.note.as_ref().map_or(Ok(()), |note| write!(f, " ({note})"))
     }
 }
 
@@ -35,13 +56,13 @@ pub trait Doing<T> {
 
 impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
     fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> anyhow::Result<T> {
-        self.map_err(|error| Failed { doing: doing().into(), error: error.into() }.into())
+        self.map_err(|error| Failed::new(doing(), error).into())
     }
 }
 
 /// Turns an error number into an error: `.map_err(failed("open `x`"))`.
 pub fn failed(doing: impl fmt::Display) -> impl FnOnce(Errno) -> anyhow::Error {
-    move |errno| Failed { doing: doing.to_string(), error: errno.into() }.into()
+    move |errno| Failed::new(doing.to_string(), errno).into()
 }
 
 /// The reason of an error number: `no such file or directory`.

@@ -9,6 +9,7 @@ mod error;
 mod init;
 mod log;
 mod namespaces;
+mod near;
 mod procfs;
 mod rootfs;
 mod seccomp;

@@ -5,9 +5,11 @@
 pub mod exec;
 mod filters;
 pub mod identity;
+mod image;
 pub mod join;
 pub mod process;
 pub mod program;
+mod refusal;
 pub mod remount;
 pub mod sync;
 

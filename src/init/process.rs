@@ -3,7 +3,7 @@
 //! steps is that of security R25.
 
 use super::sync::{Channel, Message};
-use super::{filters, identity, program};
+use super::{filters, identity, program, refusal};
 use crate::bundle::plan::{Capabilities, Plan, Process};
 use crate::container::terminal;
 use crate::error::Doing;
@@ -72,8 +72,9 @@ impl Ready {
             }
         }
         hooks()?;
-        let error = sys::execve(&self.program, &process.args, &self.env);
-        Err(error).doing(|| format!("exec `{}`", self.program.to_string_lossy()))
+        let errno = sys::execve(&self.program, &process.args, &self.env);
+        let may_look = refusal::may_look(plan.seccomp.as_ref());
+        Err(program::not_executed(&self.program, &process.args, &self.env, errno, may_look).into())
     }
 }
 
@@ -136,7 +137,7 @@ impl Setting<'_> {
             identity::capabilities(&capabilities, permitted)?;
         }
         let name = process.args.first().context("process.args is empty")?;
-        let program = program::find(name, &env)?;
+        let program = program::find(self.root, name, &env)?;
         if let Some(filter) = &self.plan.seccomp {
             filters::check(filter, process)?;
         }

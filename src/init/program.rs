@@ -1,8 +1,10 @@
 //! Finding the program to execute, inside the container and with its final identity, so that
 //! `create` fails for what cannot be run. Called by init before it says that it is ready.
 
-use crate::error::why;
-use anyhow::{Result, anyhow, bail};
+use super::refusal;
+use crate::error::Failed;
+use crate::rootfs::path::Root;
+use anyhow::Result;
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -12,11 +14,10 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 
 /// The path to execute for the first argument: itself when it has a slash, else the first match in
 /// the PATH of the container's environment.
-pub fn find(name: &CStr, env: &[CString]) -> Result<CString> {
+pub fn find(root: &Root, name: &CStr, env: &[CString]) -> Result<CString> {
     let bytes = name.to_bytes();
-    let shown = name.to_string_lossy();
     if bytes.contains(&b'/') {
-        executable(name).map_err(|error| anyhow!("exec `{shown}`: {}", refused(error)))?;
+        executable(name).map_err(|errno| refused(root, name, errno))?;
         return Ok(name.to_owned());
     }
     let path = env.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
@@ -29,13 +30,46 @@ pub fn find(name: &CStr, env: &[CString]) -> Result<CString> {
             Err(error) => denied = Some((candidate, error)),
         }
     }
-    if let Some((candidate, error)) = denied {
-        bail!("exec `{}`: {}", candidate.to_string_lossy(), refused(error));
+    match denied {
+        Some((candidate, errno)) => Err(refused(root, &candidate, errno).into()),
+        None => Err(not_in_path(root, &name.to_string_lossy(), path).into()),
     }
-    bail!(
-        "exec `{shown}`: executable file not found in $PATH ({}): check process.args and PATH in process.env",
-        String::from_utf8_lossy(path)
-    )
+}
+
+fn not_in_path(root: &Root, name: &str, path: &[u8]) -> Failed {
+    let hint = match refusal::near_in_path(root, path, name) {
+        Some(near) => format!("there is `{near}`"),
+        None if name.contains(char::is_whitespace) => {
+            "it has a blank: each argument is a string of its own in process.args".to_string()
+        }
+        None => "check process.args and PATH in process.env".to_string(),
+    };
+    let path = String::from_utf8_lossy(path);
+    Failed::new(format!("exec `{name}`"), Errno::NOENT)
+        .because(format!("executable file not found in $PATH ({path}): {hint}"))
+}
+
+/// The error of a program that may not be executed.
+fn refused(root: &Root, program: &CStr, errno: Errno) -> Failed {
+    let failed = Failed::new(format!("exec `{}`", program.to_string_lossy()), errno);
+    failed.with_note(refusal::explain(root, program.to_bytes(), errno))
+}
+
+/// The error of execve(2), by the process that called it.
+pub fn not_executed(
+    program: &CStr,
+    args: &[CString],
+    env: &[CString],
+    errno: Errno,
+    may_look: bool,
+) -> Failed {
+    let failed = Failed::new(format!("exec `{}`", program.to_string_lossy()), errno);
+    let root = if may_look { refusal::own_root() } else { None };
+    match root {
+        _ if errno == Errno::TOOBIG => failed.with_note(Some(refusal::too_long(args, env))),
+        Some(root) => failed.with_note(refusal::explain(&root, program.to_bytes(), errno)),
+        None => failed,
+    }
 }
 
 fn join(directory: &[u8], name: &[u8]) -> Result<CString> {
@@ -50,12 +84,4 @@ fn executable(path: &CStr) -> rustix::io::Result<()> {
         return Err(Errno::ACCESS);
     }
     rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
-}
-
-fn refused(error: Errno) -> String {
-    match error {
-        Errno::ACCESS => "permission denied (not an executable file for this user)".to_string(),
-        Errno::NOENT => "no such file or directory".to_string(),
-        other => why(&other.into()),
-    }
 }

@@ -19,11 +19,12 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 }
 
 /// execve(2); returns only on failure.
-pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
+pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> rustix::io::Errno {
     let (argv, envp) = (pointers(args), pointers(env));
     // SAFETY: all strings are C strings that live until the call; both arrays end with null.
     unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
-    io::Error::last_os_error()
+    // SAFETY: the call failed and set errno, which this reads.
+    rustix::io::Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
 }
 
 /// close_range(2) with CLOSE_RANGE_CLOEXEC (Linux 5.11): marks all descriptors from `first` up.

@@ -17,6 +17,7 @@ mod cgroups;
 mod create_failures;
 mod docker;
 mod exec;
+mod exec_errors;
 mod gc;
 mod hooks;
 mod lifecycle;
