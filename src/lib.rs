@@ -6,6 +6,8 @@ mod cgroup;
 mod cli;
 mod container;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod init;
 mod log;
 mod namespaces;

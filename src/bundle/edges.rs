@@ -118,3 +118,11 @@ fn deep_nesting_is_no_crash() {
     let problems = deep(",\"hostname\":\"\\u0000\"").unwrap_err().to_string();
     assert!(problems.contains("recursion limit exceeded"), "{problems}");
 }
+
+#[test]
+fn problems_are_one_line_whatever_the_document_holds() {
+    let twice = r#"{"a\nb\u001b[2J":1,"a\nb\u001b[2J":2,"hostname":3}"#;
+    let problems = parse::<Spec>(twice.as_bytes()).unwrap_err().to_string();
+    assert!(problems.contains(r"a\nb\u{1b}[2J: given twice"), "{problems}");
+    assert!(!problems.contains(char::is_control), "{problems:?}");
+}

@@ -7,7 +7,7 @@ use serde::de::{
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::fmt::{self, Write};
 use std::marker::PhantomData;
 
 /// Reads a document as a `T` and, when it does not fit, says everything that is wrong with it:
@@ -148,17 +148,28 @@ impl Problems {
 impl std::error::Error for Problems {}
 
 impl fmt::Display for Problems {
-    /// All problems on one line: `path: text; path: text`.
+    /// All problems on one line, whatever the document's strings hold: `path: text; path: text`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, p) in self.0.iter().enumerate() {
             if i > 0 {
                 f.write_str("; ")?;
             }
-            if p.path.is_empty() {
-                write!(f, "{}", p.text)?;
-            } else {
-                write!(f, "{}: {}", p.path, p.text)?;
+            if !p.path.is_empty() {
+                write!(f, "{}: ", OneLine(&p.path))?;
             }
+            write!(f, "{}", OneLine(&p.text))?;
+        }
+        Ok(())
+    }
+}
+
+/// A text with its control characters escaped.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if c.is_control() { write!(f, "{}", c.escape_debug())? } else { f.write_char(c)? }
         }
         Ok(())
     }

@@ -38,5 +38,7 @@ pub use file::read;
 pub use host::Host;
 pub use json::{Problems, parse};
 pub use lower::{Options, lower};
+#[cfg(fuzzing)]
+pub use mount_options::fuzz as fuzz_mount_options;
 pub use mount_options::option_names as mount_option_names;
 pub use process::lower as lower_process;

@@ -231,6 +231,21 @@ fn change(set: &mut u64, clear: &mut u64, meaning: Meaning) {
     }
 }
 
+/// Options in any order: what is set is not cleared too, and nothing is lost.
+#[cfg(fuzzing)]
+pub fn fuzz(options: &[String]) {
+    const ATIME: u64 = raw::MOUNT_ATTR__ATIME as u64;
+    let all = MountOptions::new(options);
+    let attributes = &all.attributes;
+    assert_eq!(attributes.set & attributes.clear & !ATIME, 0, "{all:?}");
+    assert_eq!(attributes.recursive_set & attributes.recursive_clear & !ATIME, 0, "{all:?}");
+    for data in &all.data {
+        assert!(!data.0.is_empty() || data.1.is_some(), "{all:?}");
+    }
+    let again = MountOptions::new(options);
+    assert_eq!(format!("{all:?}"), format!("{again:?}"));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

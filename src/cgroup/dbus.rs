@@ -556,6 +556,23 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What a hostile peer's bytes can reach: the reader of messages, and of the signal that is waited for.
+#[cfg(fuzzing)]
+pub fn fuzz(data: &[u8]) {
+    let mut rest = data;
+    while let Ok(Some(length)) = message_length(rest)
+        && let Some((bytes, after)) = rest.split_at_checked(length)
+    {
+        if let Ok(message) = decode(bytes) {
+            let _ = (message.text(), message.variant_text());
+            let _ = removed_job(&message, "/org/freedesktop/systemd1/job/1");
+        }
+        rest = after;
+    }
+    let _ = decode(data);
+    let _ = std::str::from_utf8(data).map(socket_of);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

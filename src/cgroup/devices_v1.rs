@@ -184,6 +184,16 @@ fn line(key: Key, access: u8) -> String {
     format!("{} {}:{} {access}", key.0, number(key.1), number(key.2))
 }
 
+/// The reader of devices.list, with the writes that lead from one list to another.
+#[cfg(fuzzing)]
+pub fn fuzz(text: &str) {
+    let (from, to) = text.split_once("\n\n").unwrap_or((text, ""));
+    let (from, to) = (Policy::parse(from), Policy::parse(to));
+    for (file, line) in from.writes_to(&to) {
+        assert!([ALLOW, DENY].contains(&file) && !line.contains('\n'), "{file}: {line}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

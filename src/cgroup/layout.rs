@@ -156,6 +156,16 @@ pub(super) fn normalise(path: &str) -> Result<String> {
     Ok(parts.join("/"))
 }
 
+/// The readers of mountinfo, and of paths from config.json, which must stay below their parent.
+#[cfg(fuzzing)]
+pub fn fuzz(text: &str) {
+    text.lines().for_each(|line| drop(cgroup_mount(line)));
+    if let Ok(path) = normalise(text) {
+        assert!(!path.starts_with('/') && path.split('/').all(|part| part != ".."), "{path}");
+        assert_eq!(normalise(&path).ok().as_ref(), Some(&path));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,17 @@ mod unit;
 mod v1;
 mod v2;
 
+/// Every reader of cgroup files and of mountinfo, on any text.
+#[cfg(fuzzing)]
+pub fn fuzz_files(text: &str) {
+    stats::fuzz(text);
+    layout::fuzz(text);
+    setting::fuzz(text);
+    devices_v1::fuzz(text);
+}
+
+#[cfg(fuzzing)]
+pub use dbus::fuzz as fuzz_dbus;
 pub use layout::Layout;
 pub use limits::check;
 pub use node::{NotPermitted, Place};

@@ -154,6 +154,15 @@ fn old_line(file: &str, key: &str, text: &str) -> String {
     }
 }
 
+/// The reader of keyed files.
+#[cfg(fuzzing)]
+pub fn fuzz(text: &str) {
+    let (key, text) = text.split_once('\n').unwrap_or(("8:0", text));
+    for file in ["io.max", "io.weight", "misc.max", "io.latency", "rdma.max", "hugetlb.2MB.max"] {
+        assert!(old_line(file, key, text).starts_with(key));
+    }
+}
+
 /// Settings that bring old values back.
 pub fn restoring(olds: &[Old]) -> Vec<Setting> {
     olds.iter()

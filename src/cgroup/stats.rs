@@ -427,6 +427,23 @@ fn pressure_line(text: &str, kind: &str) -> Option<PressureLine> {
     })
 }
 
+/// The readers of files, on any text.
+#[cfg(fuzzing)]
+pub fn fuzz(text: &str) {
+    let _ = list(text);
+    let (v1, v2) = (
+        v1_entries(text),
+        v2_entries(text, [("rbytes", "Read"), ("wbytes", "Write"), ("dbytes", "Discard")]),
+    );
+    let pressure = Pressure { some: pressure_line(text, "some"), full: pressure_line(text, "full") };
+    let stats = Stats {
+        blkio: Block { io_service_bytes_recursive: v1, io_serviced_recursive: v2, psi: Some(pressure) },
+        ..Stats::default()
+    };
+    let shown = serde_json::to_vec(&stats);
+    assert!(shown.is_ok(), "statistics that cannot be shown: {shown:?}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -135,6 +135,12 @@ fn says_ready(datagram: &[u8]) -> bool {
     datagram.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
 }
 
+/// The reader of what the container sends.
+#[cfg(fuzzing)]
+pub fn fuzz(data: &[u8]) -> bool {
+    says_ready(data)
+}
+
 #[cfg(test)]
 mod tests {
     use super::says_ready;

@@ -135,4 +135,10 @@ mod tests {
             check_id(good).unwrap();
         }
     }
+
+    #[test]
+    fn the_state_in_the_fuzz_seeds_is_one() {
+        let seed = include_bytes!("../../fuzz/seeds/state/stopped.json");
+        assert_eq!(serde_json::from_slice::<State>(seed).unwrap().id, "a");
+    }
 }

@@ -138,6 +138,15 @@ impl Message {
     }
 }
 
+/// The reader of messages: what it accepts survives being sent on.
+#[cfg(fuzzing)]
+pub fn fuzz(data: &[u8]) {
+    if let Ok(message) = Message::decode(data) {
+        let again = Message::decode(&message.encode());
+        assert!(again.is_ok_and(|again| std::mem::discriminant(&again) == std::mem::discriminant(&message)));
+    }
+}
+
 /// One end of the conversation, also of a connection to start.sock.
 #[derive(Debug)]
 pub struct Channel(OwnedFd);

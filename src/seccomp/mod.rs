@@ -208,5 +208,10 @@ pub fn flag_names(bits: u64) -> impl Iterator<Item = (u64, &'static str)> {
     FLAGS.iter().filter(move |(_, bit)| bits & bit != 0).map(|(name, bit)| (*bit, *name))
 }
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+#[cfg(fuzzing)]
+#[path = "tests/reference.rs"]
+mod reference;
 #[cfg(test)]
 mod tests;
