@@ -1,6 +1,8 @@
 //! oxrun: an OCI container runtime. Arguments become a command, the command an exit status. The binary
 //! calls `main`; nothing else is meant for other crates, which is why only it is public.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests set up and look at what they like"))]
+
 mod bundle;
 mod cgroup;
 mod cli;
@@ -8,6 +10,7 @@ mod container;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod hostfs;
 mod init;
 mod log;
 mod namespaces;

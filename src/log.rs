@@ -8,13 +8,13 @@
 //! only errors are written unless `--log-level` or `--debug` asks for more. In every other case
 //! warnings are written too.
 
+use crate::hostfs;
 use anyhow::{Context, Result, bail};
+use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
-use std::fs::OpenOptions;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -192,13 +192,9 @@ pub fn open(settings: &Settings) -> Result<()> {
 }
 
 fn open_file(path: &PathBuf) -> Result<OwnedFd> {
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o644)
-        .open(path)
-        .with_context(|| format!("open the log file `{}` (--log)", path.display()))?;
-    Ok(file.into())
+    let mode = Mode::from_raw_mode(0o644);
+    hostfs::open_or_create(path, OFlags::WRONLY | OFlags::APPEND, mode)
+        .with_context(|| format!("open the log file `{}` (--log)", path.display()))
 }
 
 fn connect(path: &str) -> Result<OwnedFd> {

@@ -3,6 +3,7 @@
 
 use crate::bundle::plan::{IdMap, NamespaceKind, Namespaces};
 use crate::error::{Doing, errno_of};
+use crate::hostfs;
 use crate::procfs::Procfs;
 use crate::sys::clone::{namespace_type, setns, unshare};
 use anyhow::{Context, Result, bail};
@@ -30,8 +31,7 @@ pub fn open_joined(namespaces: &Namespaces) -> Result<Vec<Joined>> {
 fn open_one(kind: NamespaceKind, path: &std::path::Path) -> Result<Joined> {
     let name = kind.name();
     let shown = path.display();
-    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
-        .doing(|| format!("open the {name} namespace `{shown}`"))?;
+    let fd = hostfs::open(path, OFlags::RDONLY).doing(|| format!("open the {name} namespace `{shown}`"))?;
     match namespace_type(&fd) {
         Ok(flag) if flag == kind.flag() => Ok(Joined { kind, fd }),
         _ => {
@@ -127,7 +127,7 @@ pub fn differing(pid: i32) -> Result<u64> {
     for kind in NamespaceKind::ALL {
         let name = kind.proc_name();
         let (own, other) = (format!("/proc/self/ns/{name}"), format!("/proc/{pid}/ns/{name}"));
-        let identity = |path: &str| rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+        let identity = |path: &str| hostfs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
         match identity(&own) {
             // A kernel without this kind.
             Err(rustix::io::Errno::NOENT) => continue,
@@ -224,12 +224,14 @@ const HELPER_PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin:/usr/loc
 fn map_by_helper(pid: i32, which: &str, map: &[IdMap]) -> Result<()> {
     let name = format!("new{which}map");
     let directories = HELPER_PATH.split(':').map(std::path::Path::new);
-    let Some(path) = directories.map(|directory| directory.join(&name)).find(|path| path.exists()) else {
+    let Some(path) = directories.map(|directory| directory.join(&name)).find(|path| hostfs::exists(path))
+    else {
         bail!(
             "the {which} map (linux.{which}Mappings) needs {name}, which is not there: install it (uidmap)"
         );
     };
     let numbers = map.iter().flat_map(|line| [line.inside, line.outside, line.size]);
+    #[expect(clippy::disallowed_methods, reason = "R16: a program of the host, with an empty environment")]
     let mut command = std::process::Command::new(path);
     command.arg(pid.to_string()).args(numbers.map(|number| number.to_string()));
     let output =

@@ -20,8 +20,8 @@ pub struct Procfs(OwnedFd);
 impl Procfs {
     /// Opens and checks the host's /proc.
     pub fn open() -> Result<Procfs> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open /proc")?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let fd = crate::hostfs::open("/proc", flags).doing(|| "open /proc")?;
         let magic = rustix::fs::fstatfs(&fd).doing(|| "check /proc")?.f_type as u64;
         let inode = rustix::fs::fstat(&fd).doing(|| "check /proc")?.st_ino;
         if magic != PROC_SUPER_MAGIC || inode != PROC_ROOT_INODE {
@@ -62,6 +62,17 @@ impl Procfs {
                 n => content.extend_from_slice(buffer.get(..n).unwrap_or_default()),
             }
         }
+    }
+
+    /// Opens what an O_PATH descriptor was found to be (R6): the path that led to it might lead to a
+    /// device by now. The one magic link that is followed is this process's own.
+    pub fn reopen(&self, fd: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        use std::os::fd::AsRawFd;
+        let own = rustix::fs::readlinkat(&self.0, "self", Vec::new())?;
+        let directory = format!("{}/fd", own.to_string_lossy());
+        let directory = self.file(&directory, OFlags::PATH | OFlags::DIRECTORY)?;
+        let name = fd.as_raw_fd().to_string();
+        rustix::fs::openat(&directory, name, flags | OFlags::CLOEXEC, Mode::empty())
     }
 
     /// The directory name of the calling process in this procfs (`1234`): its pid as the procfs

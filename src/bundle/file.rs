@@ -3,10 +3,11 @@
 
 use super::json;
 use super::spec::Spec;
+use crate::hostfs;
 use anyhow::{Context, bail};
-use std::fs::{File, OpenOptions};
+use rustix::fs::OFlags;
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The largest config.json that is read, in bytes; engines write some 10 to 50 KiB.
@@ -26,10 +27,10 @@ pub struct Bundle {
 /// Reads the bundle in `directory`, its configuration from `config` where that is not
 /// `config.json` in it.
 pub fn read(directory: &Path, config: Option<&Path>) -> anyhow::Result<Bundle> {
-    let path = directory.canonicalize().with_context(|| {
+    let path = hostfs::canonical(directory).with_context(|| {
         format!("open bundle `{}`: give the directory with config.json by --bundle", directory.display())
     })?;
-    if !path.is_dir() {
+    if !hostfs::is_directory(&path) {
         bail!("open bundle `{}`: not a directory; give the one that holds config.json", path.display());
     }
     let config = path.join(config.unwrap_or(Path::new("config.json")));
@@ -61,14 +62,15 @@ fn read_config(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// Opens without waiting for the other end where it is a fifo.
 fn open(path: &Path) -> anyhow::Result<File> {
-    match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path) {
+    match hostfs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map_err(std::io::Error::from)
+    {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             bail!(
                 "open `{}`: no such file; make one by `oxrun spec`, or name the bundle by --bundle",
                 path.display()
             )
         }
-        other => other.with_context(|| format!("open `{}`", path.display())),
+        other => other.map(File::from).with_context(|| format!("open `{}`", path.display())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the lowering must know of the machine: a handful of facts, probed once per command.
 
+use crate::hostfs;
 use anyhow::Context;
 
 /// Facts about the machine and the caller.
@@ -25,7 +26,7 @@ impl Host {
         Ok(Host {
             euid: rustix::process::geteuid().as_raw(),
             in_user_namespace: !is_initial_map(&read("/proc/self/uid_map")?),
-            cgroup_v2: rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|s| s.f_type as u64 == CGROUP2_MAGIC),
+            cgroup_v2: hostfs::filesystem_type("/sys/fs/cgroup").is_ok_and(|magic| magic == CGROUP2_MAGIC),
             last_capability: last.trim().parse().context("read `/proc/sys/kernel/cap_last_cap`")?,
         })
     }
@@ -38,13 +39,13 @@ impl Host {
     /// Whether the caller may set groups and write any id map: root, also of a user namespace, unless
     /// that one denies it (user_namespaces(7)).
     pub fn may_set_groups(&self) -> bool {
-        let denied = || std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|s| s.trim() == "deny");
+        let denied = || hostfs::read_to_string("/proc/self/setgroups").is_ok_and(|s| s.trim() == "deny");
         self.is_privileged() || self.euid == 0 && !denied()
     }
 }
 
 fn read(path: &str) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("read `{path}`: /proc must be mounted"))
+    hostfs::read_to_string(path).with_context(|| format!("read `{path}`: /proc must be mounted"))
 }
 
 /// The initial user namespace maps every id to itself (user_namespaces(7)).

@@ -2,8 +2,8 @@
 //! itself is in. Probed once per command, by statfs(2) of the usual places and one read of
 //! /proc/self/cgroup; mountinfo is read only where a hierarchy is not in its usual place.
 
+use crate::hostfs;
 use anyhow::{Context, Result, bail};
-use rustix::fs::statfs;
 use std::path::{Path, PathBuf};
 
 /// Magic of a cgroup v1 filesystem (linux/magic.h).
@@ -36,7 +36,7 @@ pub struct Layout {
 impl Layout {
     /// Looks at this host.
     pub fn probe() -> Result<Layout> {
-        let own = std::fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+        let own = hostfs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
         if magic(Path::new(ROOT)) == Some(CGROUP2_MAGIC) {
             let unified = own.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_string);
             return Ok(Layout { legacy: Vec::new(), unified: Some((ROOT.into(), unified_own(unified))) });
@@ -89,12 +89,12 @@ fn unified_own(path: Option<String>) -> String {
 /// kernel names it from the host's root while the mount shows that very cgroup as its root.
 fn own_below(mountpoint: &Path, path: &str) -> String {
     let path = path.trim_start_matches('/');
-    if mountpoint.join(path).is_dir() { path.to_string() } else { String::new() }
+    if hostfs::is_directory(&mountpoint.join(path)) { path.to_string() } else { String::new() }
 }
 
 /// The filesystem magic at a path, if there is one.
 fn magic(path: &Path) -> Option<u64> {
-    statfs(path).ok().map(|s| s.f_type.cast_unsigned())
+    hostfs::filesystem_type(path).ok()
 }
 
 /// The cgroup mounts of mountinfo, read when first needed.
@@ -112,8 +112,7 @@ impl Mounts {
             }
         }
         if self.0.is_none() {
-            let text =
-                std::fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+            let text = hostfs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
             self.0 = Some(text.lines().filter_map(cgroup_mount).collect());
         }
         let wanted: Vec<&str> = controllers.split(',').filter(|c| !c.is_empty()).collect();

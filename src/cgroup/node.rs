@@ -4,6 +4,7 @@
 
 use super::layout::{CGROUP_MAGIC, CGROUP2_MAGIC};
 use crate::error::text;
+use crate::hostfs;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
@@ -86,8 +87,7 @@ impl Node {
     /// The hierarchy's root, checked to be a cgroup filesystem of the right version (R5).
     pub fn root(&self) -> Result<OwnedFd> {
         let at = &self.place.mountpoint;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(at, flags, Mode::empty())
+        let root = hostfs::open(at, OFlags::PATH | OFlags::DIRECTORY)
             .map_err(|e| failure(format!("open cgroup hierarchy `{}`", at.display()), e))?;
         let want = if self.place.is_v2() { CGROUP2_MAGIC } else { CGROUP_MAGIC };
         let magic = rustix::fs::fstatfs(&root).context("statfs of the cgroup hierarchy")?.f_type;
@@ -253,7 +253,7 @@ impl Node {
     /// processes are waited for until `deadline`; when some are still in it then, it is left as it
     /// is: false.
     pub fn remove(&mut self, deadline: Instant) -> Result<bool> {
-        if !self.place.mountpoint.exists() {
+        if !hostfs::exists(&self.place.mountpoint) {
             return Ok(true);
         }
         let root = self.root()?;

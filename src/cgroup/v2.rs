@@ -210,7 +210,7 @@ impl Cgroup {
     /// Hands the directory and its delegatable files to a user; files that are not there are
     /// skipped.
     pub fn delegate(&self, uid: u32) -> Result<()> {
-        let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate");
+        let list = crate::hostfs::read_to_string("/sys/kernel/cgroup/delegate");
         let list = list.unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
         let directory = self.node.directory()?;
         let owner = Some(rustix::fs::Uid::from_raw(uid));

@@ -127,7 +127,7 @@ pub fn garbage(found: &[Garbage], format: Format, removed: bool) -> Result<Strin
 /// The name of a user by the host's /etc/passwd, or `#UID`.
 pub fn owner(uid: u32) -> String {
     // Bytes, as a passwd file need not be UTF-8; without one, all users are numbers.
-    let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+    let passwd = crate::hostfs::read("/etc/passwd").unwrap_or_default();
     owner_in(uid, &String::from_utf8_lossy(&passwd))
 }
 

@@ -51,7 +51,7 @@ fn choose(caller: &Caller) -> PathBuf {
 
 /// The first user namespace maps every id to itself (user_namespaces(7)).
 fn in_user_namespace() -> bool {
-    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else { return false };
+    let Ok(map) = crate::hostfs::read_to_string("/proc/self/uid_map") else { return false };
     !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 

@@ -16,7 +16,7 @@ use crate::sys::clone::setns;
 use crate::sys::exe;
 use crate::sys::process as sys;
 use anyhow::{Result, bail};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use std::os::fd::OwnedFd;
 
 /// The way in, opened but not gone yet.
@@ -71,7 +71,6 @@ impl Entrance {
 }
 
 fn open_root(plan: &Plan) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(&plan.rootfs, flags, Mode::empty())
+    crate::hostfs::open(&plan.rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW)
         .doing(|| format!("open the container's root `{}`", plan.rootfs.display()))
 }

@@ -8,12 +8,12 @@ use super::statedir::StateDir;
 use crate::cgroup::{Manager, Stats};
 use crate::cli::output;
 use crate::error::Doing;
+use crate::hostfs;
 use anyhow::{Context, Result, bail};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use serde::Serialize;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// One line.
@@ -112,9 +112,7 @@ impl MemoryEvents {
     /// None where the cgroup has no memory controller.
     fn watch(cgroup: &Manager) -> Result<Option<MemoryEvents>> {
         let Some(directory) = cgroup.path_of("memory") else { return Ok(None) };
-        let open = |name: &str, access: OFlags| {
-            rustix::fs::open(directory.join(name), access | OFlags::CLOEXEC, Mode::empty())
-        };
+        let open = |name: &str, access: OFlags| hostfs::open(directory.join(name), access);
         if let Ok(file) = open("memory.events", OFlags::RDONLY) {
             let mut events = MemoryEvents { file, is_v2: true, killed: 0 };
             // The first read arms the poll.
@@ -153,6 +151,6 @@ impl MemoryEvents {
 
     /// The removal of the cgroup counts an eventfd up too.
     fn is_there(&self, cgroup: &Manager) -> bool {
-        cgroup.path_of("memory").is_some_and(|directory| Path::new(&directory).exists())
+        cgroup.path_of("memory").is_some_and(|directory| hostfs::exists(&directory))
     }
 }

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::identity::Identity;
 use super::statedir::{Debris, Entry, Lock, Phase, State, StateDir};
 use crate::cgroup::Location;
+use crate::hostfs;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -123,7 +124,7 @@ fn unreadable(entry: &Entry) -> Result<Option<Reason>> {
 
 /// When the host was started, in seconds since 1970 (proc_stat(5), btime).
 fn boot_time() -> Result<i64> {
-    let stat = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
+    let stat = hostfs::read_to_string("/proc/stat").context("read /proc/stat")?;
     let line = stat.lines().find_map(|line| line.strip_prefix("btime "));
     line.and_then(|time| time.trim().parse().ok()).context("read /proc/stat: no btime in it")
 }
@@ -134,7 +135,7 @@ fn places(state: &State) -> Result<Vec<String>> {
         let mut directory = |place: &crate::cgroup::Place| {
             let directory = place.directory();
             // A question only: what is removed is opened and checked by the cgroup manager.
-            if rustix::fs::access(&directory, rustix::fs::Access::EXISTS).is_ok() {
+            if hostfs::exists(&directory) {
                 found.push(directory.display().to_string());
             }
         };

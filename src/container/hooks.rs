@@ -6,6 +6,7 @@
 use crate::bundle::plan::{Hook, Plan};
 use crate::error::Doing;
 use crate::error::{failed, text};
+use crate::hostfs;
 use crate::sys::{signal, spawn};
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -91,9 +92,9 @@ impl Outputs {
     pub fn open(plan: &Plan) -> Result<Outputs> {
         let given = &plan.extensions;
         let open = |path: &Option<PathBuf>, name: &str| {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOCTTY;
             let open = |path: &PathBuf| {
-                rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).doing(|| {
+                hostfs::open_or_create(path, flags, Mode::RUSR | Mode::WUSR).doing(|| {
                     format!(
                         "open `{}` for the output of hooks (annotations.run.oci.hooks.{name})",
                         path.display()

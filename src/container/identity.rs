@@ -4,7 +4,7 @@
 use crate::error::failed;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
@@ -106,7 +106,7 @@ fn boot_id() -> Result<String> {
 
 /// Reads a file of /proc that fits into one page.
 fn read_small(path: &str) -> Result<String, Errno> {
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = crate::hostfs::open(path, OFlags::RDONLY)?;
     let mut buffer = [0u8; 4096];
     let length = rustix::io::read(&file, &mut buffer)?;
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())

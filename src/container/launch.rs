@@ -7,6 +7,7 @@ use super::rdt::Place;
 use crate::bundle::plan::{Mount, MountIdMap, MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
 use crate::error::Doing;
+use crate::hostfs;
 use crate::init::sync::{Channel, Message};
 use crate::init::{self, Job};
 use crate::namespaces::{self, Detour};
@@ -18,7 +19,7 @@ use crate::sys::clone::{Forked, clone3, setns};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::{exe, signal};
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What the host side decides beside the plan.
@@ -273,11 +274,8 @@ fn open_source(mount: &Mount, launched: &Launched) -> Result<OwnedFd> {
     let MountSource::Bind { path, recursive, symlink, .. } = &mount.source else {
         bail!("mounts[{}] is not a bind mount", mount.index);
     };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let cwd = rustix::fs::open(".", flags, Mode::empty()).doing(|| "keep the working directory")?;
-    let home = OFlags::RDONLY | OFlags::CLOEXEC;
-    let home =
-        rustix::fs::open("/proc/self/ns/mnt", home, Mode::empty()).doing(|| "keep the mount namespace")?;
+    let cwd = hostfs::open(".", OFlags::PATH | OFlags::DIRECTORY).doing(|| "keep the working directory")?;
+    let home = hostfs::open("/proc/self/ns/mnt", OFlags::RDONLY).doing(|| "keep the mount namespace")?;
     setns(&launched.pidfd, NamespaceKind::Mount.flag()).doing(|| "enter the container's mount namespace")?;
     let tree = clone_tree(path, *recursive, *symlink != crate::bundle::plan::SymlinkSource::Follow)
         .doing(|| format!("clone `{}`", path.display()));
@@ -326,8 +324,7 @@ fn id_map_owner(map: &MountIdMap, procfs: &Procfs, init: i32) -> Result<OwnedFd>
 
 fn user_namespace_of(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/ns/user");
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .doing(|| "open the user namespace")
+    hostfs::open(path, OFlags::RDONLY).doing(|| "open the user namespace")
 }
 
 /// Hands the terminal to its receiver, or keeps it for `run` in the foreground.

@@ -66,7 +66,7 @@ pub fn change(states: &StateDir, id: &str, change: MountsChange, file: &Path) ->
 fn read(file: &Path) -> Result<Vec<spec::Mount>> {
     let doing = || format!("read mounts from `{}`", file.display());
     let mut text = Vec::new();
-    let opened = std::fs::File::open(file).doing(doing)?;
+    let opened = crate::hostfs::file(file).doing(doing)?;
     opened.take(MAX_FILE).read_to_end(&mut text).doing(doing)?;
     let mut value: Value = serde_json::from_slice(&text).with_context(doing)?;
     if value.is_array() {

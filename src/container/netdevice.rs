@@ -8,7 +8,7 @@ use crate::bundle::plan::NamespaceKind;
 use crate::error::Doing;
 use crate::sys::clone::setns;
 use anyhow::{Context, Result, bail};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The devices that were moved, to be put back.
@@ -66,8 +66,7 @@ fn enter(pid: i32) -> Result<Moved> {
 }
 
 fn namespace_of(pid: &str) -> Result<OwnedFd> {
-    rustix::fs::open(format!("/proc/{pid}/ns/net"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .doing(|| "open the network namespace")
+    crate::hostfs::open(format!("/proc/{pid}/ns/net"), OFlags::RDONLY).doing(|| "open the network namespace")
 }
 
 impl Moved {

@@ -69,7 +69,8 @@ impl Proxy {
             let directory = entry.dir().as_raw_fd();
             let path = format!("/proc/self/fd/{directory}/{DIRECTORY}/{SOCKET}");
             rustix::net::bind(&socket, &SocketAddrUnix::new(path.as_str())?)?;
-            rustix::fs::chmod(path.as_str(), Mode::from_raw_mode(0o777))?;
+            let (name, mode) = (format!("{DIRECTORY}/{SOCKET}"), Mode::from_raw_mode(0o777));
+            rustix::fs::chmodat(entry.dir(), name, mode, AtFlags::empty())?;
             Ok(socket)
         };
         match open() {

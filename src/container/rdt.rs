@@ -5,7 +5,9 @@
 
 use crate::bundle::spec::IntelRdt;
 use crate::error::Doing;
+use crate::hostfs;
 use anyhow::{Context, Result, bail};
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,7 +38,7 @@ impl Place {
     /// The place of a container; none without the property. Fails where resctrl is not mounted.
     pub fn find(rdt: Option<&IntelRdt>, id: &str) -> Result<Option<Place>> {
         let Some(rdt) = rdt else { return Ok(None) };
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").doing(|| "read the mount table")?;
+        let mounts = hostfs::read_to_string("/proc/self/mountinfo").doing(|| "read the mount table")?;
         let root = mount_point(&mounts).context(
             "linux.intelRdt: no resctrl filesystem is mounted: mount one (`mount -t resctrl resctrl \
              /sys/fs/resctrl`, on a CPU with this feature), or leave the property out",
@@ -64,7 +66,7 @@ impl Place {
     }
 
     fn try_make(&mut self, rdt: &IntelRdt) -> Result<()> {
-        let exists = self.group.is_dir();
+        let exists = hostfs::is_directory(&self.group);
         let shown = self.group.display().to_string();
         match (exists, self.own_group) {
             (true, true) => bail!("the group `{shown}` exists already and is not this container's"),
@@ -86,7 +88,7 @@ impl Place {
     }
 
     fn make_directory(&mut self, path: PathBuf) -> Result<()> {
-        std::fs::create_dir(&path)
+        hostfs::make_directory(&path, Mode::from_raw_mode(0o755))
             .doing(|| format!("make the group `{}`", path.display()))
             .map_err(|error| self.explain(error))?;
         self.made.push(path);
@@ -100,7 +102,7 @@ impl Place {
             return Ok(());
         }
         let path = self.group.join("schemata");
-        let actual = std::fs::read_to_string(&path).doing(|| format!("read `{}`", path.display()))?;
+        let actual = hostfs::read_to_string(&path).doing(|| format!("read `{}`", path.display()))?;
         match expected.iter().find(|line| !line.is_empty() && !holds(&actual, line)) {
             None => Ok(()),
             Some(line) => bail!(
@@ -123,7 +125,7 @@ impl Place {
     /// Sets other schemata, all lines or none.
     pub fn update(&self, lines: &[&str]) -> Result<()> {
         let path = self.group.join("schemata");
-        let before = std::fs::read_to_string(&path).doing(|| format!("read `{}`", path.display()))?;
+        let before = hostfs::read_to_string(&path).doing(|| format!("read `{}`", path.display()))?;
         for line in lines {
             if let Err(error) = self.write("schemata", line) {
                 // What was in force is taken again, and the first error is the one to tell.
@@ -160,7 +162,7 @@ impl Place {
     /// Adds the reason that resctrl itself gives for what it refused last.
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let above = self.group.ancestors().take(3);
-        let said = above.filter_map(|d| std::fs::read_to_string(d.join("info/last_cmd_status")).ok()).next();
+        let said = above.filter_map(|d| hostfs::read_to_string(d.join("info/last_cmd_status")).ok()).next();
         match said.as_deref().map(str::trim) {
             None | Some("" | "ok") => error,
             Some(text) => anyhow::anyhow!("{error:#} ({text})"),
@@ -169,14 +171,13 @@ impl Place {
 }
 
 fn write_to(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
     // One write(2): each is one command.
-    io::Write::write_all(&mut file, text.as_bytes())
+    hostfs::write(path, text)
 }
 
 fn remove_directory(path: &Path) -> Result<()> {
-    match std::fs::remove_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+    match hostfs::remove_directory(path) {
+        Err(rustix::io::Errno::NOENT) => Ok(()),
         other => other.doing(|| format!("remove the resctrl group `{}`", path.display())),
     }
 }

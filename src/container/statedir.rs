@@ -464,7 +464,7 @@ fn open_dir(parent: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
 
 /// Makes a directory and those above it, 0700; one that is there is fine.
 fn make_dirs(path: &Path) -> Result<(), Errno> {
-    let make = || match rustix::fs::mkdir(path, PRIVATE_DIR) {
+    let make = || match crate::hostfs::make_directory(path, PRIVATE_DIR) {
         Err(Errno::EXIST) => Ok(()),
         made => made,
     };

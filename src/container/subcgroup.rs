@@ -3,6 +3,7 @@
 
 use crate::cgroup::{Join, Location, Manager, Place};
 use crate::cli::exec::SubCgroup;
+use crate::hostfs;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::os::fd::OwnedFd;
@@ -31,10 +32,10 @@ pub fn of_init(location: &Location, init: i32) -> Option<OwnedFd> {
         Location::V2(place) => &place.mountpoint,
         Location::V1(places) => &places.iter().find(|place| place.is_v2())?.mountpoint,
     };
-    let text = std::fs::read_to_string(format!("/proc/{init}/cgroup")).ok()?;
+    let text = hostfs::read_to_string(format!("/proc/{init}/cgroup")).ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(mountpoint, flags, Mode::empty()).ok()?;
+    let root = hostfs::open(mountpoint, flags).ok()?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let path = if path.is_empty() { "." } else { path };
     rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve).ok()
@@ -91,7 +92,7 @@ fn add_v1(places: &mut [Place], sub: &SubCgroup) -> Result<()> {
 
 /// On a hybrid host the path may be made in the v1 hierarchies alone.
 fn has(place: &Place, path: &str) -> bool {
-    place.directory().join(path.trim_matches('/')).is_dir()
+    hostfs::is_directory(&place.directory().join(path.trim_matches('/')))
 }
 
 fn append(place: &mut Place, path: &str) {

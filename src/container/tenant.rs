@@ -40,7 +40,7 @@ pub fn process(args: &Exec, spec: &Spec, host: &Host) -> Result<plan::Process> {
 fn read(file: &Path, spec: &Spec) -> Result<Process> {
     let doing = || format!("read process file `{}` (--process)", file.display());
     let mut text = Vec::new();
-    let opened = std::fs::File::open(file).doing(doing)?;
+    let opened = crate::hostfs::file(file).doing(doing)?;
     std::io::Read::read_to_end(&mut std::io::Read::take(opened, MAX_FILE), &mut text).doing(doing)?;
     let mut process: Process = json::parse(&text).map_err(|problems| anyhow!("{}: {problems}", doing()))?;
     let Some(own) = spec.process.clone() else { return Ok(process) };

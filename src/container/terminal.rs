@@ -123,8 +123,7 @@ impl HostTerminal {
     /// The first terminal among `candidates` (the standard descriptors), else the controlling one.
     pub fn find(candidates: &[BorrowedFd<'_>]) -> Option<HostTerminal> {
         let given = candidates.iter().find(|fd| isatty(fd)).and_then(|fd| fcntl_dupfd_cloexec(fd, 3).ok());
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let own = || rustix::fs::open("/dev/tty", flags, Mode::empty()).ok();
+        let own = || crate::hostfs::open("/dev/tty", OFlags::RDWR | OFlags::NOCTTY).ok();
         given.or_else(own).map(HostTerminal)
     }
 

@@ -23,7 +23,7 @@ pub fn update(states: &StateDir, args: &Update) -> Result<()> {
         Source::Stdin => read(std::io::stdin().lock(), "standard input")?,
         Source::File(path) => {
             let name = format!("`{}`", path.display());
-            read(std::fs::File::open(path).doing(|| format!("open {name} (--resources)"))?, &name)?
+            read(crate::hostfs::file(path).doing(|| format!("open {name} (--resources)"))?, &name)?
         }
     };
     let entry = states.open_entry(&args.id)?;

@@ -62,7 +62,7 @@ fn live(job: &Job) -> Result<()> {
     // A session of its own, so that no terminal of the caller can be reached (TIOCSTI).
     rustix::process::setsid().doing(|| "start a new session")?;
     let root = job.way.enter_root()?;
-    process::take_terminal(&root, &job.channel, process, |_| Ok(()))?;
+    process::take_terminal((&root, &job.procfs), &job.channel, process, |_| Ok(()))?;
     match &process.exec_affinity_final {
         Some(cpus) => identity::cpus(cpus, "final")?,
         // The cgroup may allow others than before.

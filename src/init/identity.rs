@@ -4,6 +4,7 @@
 use crate::bundle::plan::{Capabilities, Plan, Process, Rlimit};
 use crate::error::Doing;
 use crate::procfs::Procfs;
+use crate::rootfs::path::{Links, Root};
 use crate::sys::process as sys;
 use anyhow::{Result, anyhow, bail};
 use rustix::fs::{FileType, OFlags};
@@ -221,10 +222,13 @@ pub fn no_new_privileges(process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Enters the working directory and checks that it is inside the container (CVE-2024-21626).
-pub fn enter_cwd(cwd: &CStr) -> Result<()> {
+/// R8: finds the working directory without magic links, enters what was found, and checks that it is
+/// inside the container (CVE-2024-21626).
+pub fn enter_cwd(root: &Root, cwd: &CStr) -> Result<()> {
     let shown = cwd.to_string_lossy();
-    rustix::process::chdir(cwd).doing(|| format!("chdir to process.cwd `{shown}`"))?;
+    root.open(&shown, OFlags::PATH | OFlags::DIRECTORY, Links::Follow)
+        .and_then(rustix::process::fchdir)
+        .doing(|| format!("chdir to process.cwd `{shown}`"))?;
     let path = rustix::process::getcwd(Vec::new()).doing(|| format!("check process.cwd `{shown}`"))?;
     if !path.to_bytes().starts_with(b"/") {
         bail!("process.cwd `{shown}` is outside the container");

@@ -7,7 +7,6 @@ use crate::rootfs::path::Root;
 use crate::sys::clone::setns;
 use crate::sys::process as sys;
 use anyhow::Result;
-use rustix::fs::{Mode, OFlags};
 use std::os::fd::OwnedFd;
 
 /// The rest of the way in; made by the host side, inherited through the clone.
@@ -50,10 +49,8 @@ impl Way {
     pub fn enter_root(&self) -> Result<Root> {
         if let Some(root) = &self.root {
             rustix::process::fchdir(root).doing(|| "enter the container's root")?;
-            rustix::process::chroot(".").doing(|| "change the root directory")?;
+            crate::rootfs::change_root()?;
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open("/", flags, Mode::empty()).doing(|| "open the container's root")?;
-        Ok(Root::new(root))
+        Root::own().doing(|| "open the container's root")
     }
 }

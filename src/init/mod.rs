@@ -122,7 +122,9 @@ fn prepare(job: &Job) -> Result<Option<process::Ready>> {
         return seal_root(job, &root, null.as_ref()).map(|()| None);
     };
     // Before masks: /dev/pts is then as the mounts left it (CVE-2025-52565).
-    process::take_terminal(&root, &job.channel, process, |slave| device::console(&root, slave))?;
+    process::take_terminal((&root, &job.procfs), &job.channel, process, |slave| {
+        device::console(&root, slave)
+    })?;
     write_sysctls(job)?;
     seal_root(job, &root, null.as_ref())?;
     rustix::process::umask(umask);
@@ -327,7 +329,7 @@ fn set_names(plan: &Plan) -> Result<()> {
 /// Masks, read-only paths and the read-only root: last, as they hinder what comes before.
 fn seal_root(job: &Job, root: &Root, null: Option<&OwnedFd>) -> Result<()> {
     hide::make_readonly(root, &job.plan.readonly_paths, job.features)?;
-    hide::mask(root, &job.plan.masked_paths, null, job.features)?;
+    hide::mask(root, &job.plan.masked_paths, null, &job.procfs, job.features)?;
     if job.plan.root_readonly {
         rootfs::make_readonly(root, job.features)?;
     }

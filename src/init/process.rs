@@ -81,7 +81,7 @@ impl Ready {
 /// A new terminal from the container's own devpts: its master end sent to the host side, itself made
 /// standard input, output and error and the controlling terminal. `place` gets the slave first.
 pub fn take_terminal(
-    root: &Root,
+    (root, procfs): (&Root, &Procfs),
     channel: &Channel,
     process: &Process,
     place: impl FnOnce(&OwnedFd) -> Result<()>,
@@ -89,7 +89,7 @@ pub fn take_terminal(
     if !process.terminal {
         return Ok(());
     }
-    let pty = terminal::open_pty(device::open_ptmx(root)?, process.console_size)?;
+    let pty = terminal::open_pty(device::open_ptmx(root, procfs)?, process.console_size)?;
     place(&pty.slave)?;
     channel.send_with(&Message::Console, Some(pty.master.as_fd()))?;
     drop(pty.master);
@@ -103,9 +103,9 @@ impl Setting<'_> {
     pub fn become_process(&self) -> Result<Ready> {
         let process = self.process;
         identity::scheduling(self.plan, process)?;
-        let env = with_home(self.root, process)?;
+        let env = with_home(self.root, self.procfs, process)?;
         self.find_cwd()?;
-        let entered = identity::enter_cwd(&process.cwd);
+        let entered = identity::enter_cwd(self.root, &process.cwd);
         identity::labels(self.procfs, process)?;
         identity::limits(process)?;
         let capabilities = process.capabilities.unwrap_or_default();
@@ -123,7 +123,7 @@ impl Setting<'_> {
         // A directory that only the user may enter, or only the runtime: one of both must do.
         if entered.is_err() {
             identity::hold_until_filter(&capabilities)?;
-            identity::enter_cwd(&process.cwd)?;
+            identity::enter_cwd(self.root, &process.cwd)?;
         }
         if let Some(umask) = process.umask {
             rustix::process::umask(Mode::from_raw_mode(umask));
@@ -174,26 +174,25 @@ impl Setting<'_> {
 }
 
 /// The environment with HOME, which the container's passwd file gives when the caller does not.
-fn with_home(root: &Root, process: &Process) -> Result<Vec<CString>> {
+fn with_home(root: &Root, procfs: &Procfs, process: &Process) -> Result<Vec<CString>> {
     let mut env = process.env.clone();
     let given = env.iter().any(|e| e.to_bytes().strip_prefix(b"HOME=").is_some_and(|home| !home.is_empty()));
     if !given {
         env.retain(|e| !e.to_bytes().starts_with(b"HOME="));
-        env.push(CString::new(format!("HOME={}", identity::home(&passwd(root), process.uid)))?);
+        env.push(CString::new(format!("HOME={}", identity::home(&passwd(root, procfs), process.uid)))?);
     }
     Ok(env)
 }
 
 /// The container's /etc/passwd, at most 1 MiB of it; empty when it cannot be read.
-fn passwd(root: &Root) -> String {
-    // Looked at before it is opened for reading: the image may have a device there (security R6).
-    let regular = root.open("/etc/passwd", OFlags::PATH, Links::Follow).and_then(|fd| rustix::fs::fstat(&fd));
-    if !regular.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile) {
+fn passwd(root: &Root, procfs: &Procfs) -> String {
+    // R6: looked at before it is opened for reading, as the image may have a device there.
+    let Ok(found) = root.open("/etc/passwd", OFlags::PATH, Links::Follow) else { return String::new() };
+    let stat = rustix::fs::fstat(&found);
+    if !stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile) {
         return String::new();
     }
-    let Ok(file) = root.open("/etc/passwd", OFlags::RDONLY | OFlags::NONBLOCK, Links::Follow) else {
-        return String::new();
-    };
+    let Ok(file) = procfs.reopen(&found, OFlags::RDONLY) else { return String::new() };
     let mut content = Vec::new();
     let mut reader = std::io::Read::take(std::fs::File::from(file), 1 << 20);
     match std::io::Read::read_to_end(&mut reader, &mut content) {

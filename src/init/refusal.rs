@@ -7,7 +7,7 @@ use super::image::{self, Elf, Image};
 use crate::near;
 use crate::rootfs::path::{Links, Root};
 use crate::seccomp::Filter;
-use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -45,9 +45,7 @@ pub fn may_look(filter: Option<&Filter>) -> bool {
 
 /// The root of this process.
 pub fn own_root() -> Option<Root> {
-    rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .ok()
-        .map(Root::new)
+    Root::own().ok()
 }
 
 /// Why the file at `path` was refused with `errno`; none when nothing is to be seen.

@@ -7,11 +7,13 @@ use crate::bundle::plan::{Mount, MountSource, Plan};
 use crate::cgroup;
 use crate::error::{Doing, errno_of};
 use crate::procfs::Procfs;
+use crate::rootfs::path::{Links, Root};
 use crate::rootfs::{Builder, MountFeatures, mount};
 use crate::sys::process as sys;
 use anyhow::{Context, Result, bail};
-use rustix::fs::Mode;
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// What is to be done; made by the host side, inherited through the clone.
@@ -60,7 +62,9 @@ fn live(job: &mut Job) -> Result<()> {
     rustix::process::umask(Mode::empty());
     let root = job.way.enter_root()?;
     match &mut job.change {
-        Change::Remove(destinations) => destinations.iter().rev().try_for_each(|path| remove(path)),
+        Change::Remove(destinations) => {
+            destinations.iter().rev().try_for_each(|path| remove(&root, &job.procfs, path))
+        }
         Change::Add { plan, trees, view, features } => {
             let mut ask = |index: usize| {
                 trees.get_mut(index).and_then(Option::take).context("the source was not opened")
@@ -85,7 +89,7 @@ fn close_inherited(job: &Job) -> Result<()> {
 fn add(builder: &mut Builder, plan: &Plan) -> Result<()> {
     for (done, one) in plan.mounts.iter().enumerate() {
         if let Err(error) = mount::mount(builder, one) {
-            undo(plan.mounts.get(..done).unwrap_or_default());
+            undo(builder, plan.mounts.get(..done).unwrap_or_default());
             return Err(error);
         }
     }
@@ -93,16 +97,27 @@ fn add(builder: &mut Builder, plan: &Plan) -> Result<()> {
 }
 
 /// Takes away what was added before one failed; what cannot be was not a mount.
-fn undo(added: &[Mount]) {
+fn undo(builder: &Builder, added: &[Mount]) {
     let is_mount = |m: &&Mount| !matches!(m.source, MountSource::Remount | MountSource::Propagation);
     for one in added.iter().rev().filter(is_mount) {
-        let _ = unmount(one.destination.as_str(), UnmountFlags::DETACH);
+        let _ = remove(&builder.root, builder.procfs, &one.destination);
     }
 }
 
-fn remove(destination: &str) -> Result<()> {
-    match unmount(destination, UnmountFlags::DETACH) {
-        Err(rustix::io::Errno::INVAL) => bail!("unmount `{destination}`: nothing is mounted there"),
-        other => other.doing(|| format!("unmount `{destination}`")),
+/// R2: what is unmounted is what was found without following a link, and held by a descriptor; a link
+/// of the container could lead to one of its masks.
+#[expect(clippy::disallowed_methods, reason = "R2: the path is that of the own descriptor")]
+fn remove(root: &Root, procfs: &Procfs, destination: &str) -> Result<()> {
+    let doing = || format!("unmount `{destination}`");
+    let target = match root.open(destination, OFlags::PATH, Links::Never) {
+        Err(Errno::LOOP) => {
+            bail!("{}: a component is a symbolic link; give the path without links", doing())
+        }
+        found => found.doing(doing)?,
+    };
+    procfs.enter_own_fds()?;
+    match rustix::mount::unmount(target.as_raw_fd().to_string(), UnmountFlags::DETACH) {
+        Err(Errno::INVAL) => bail!("{}: nothing is mounted there", doing()),
+        other => other.doing(doing),
     }
 }

@@ -3,32 +3,33 @@
 //! Called by `mount::filesystem`.
 
 use crate::error::Doing;
+use crate::procfs::Procfs;
 use anyhow::Result;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
 /// Copies all that is in `from` into `to`.
-pub fn copy(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+pub fn copy(procfs: &Procfs, from: &OwnedFd, to: &OwnedFd) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let source = rustix::fs::openat(from, ".", flags, Mode::empty()).doing(|| "open the directory")?;
     let target = rustix::fs::openat(to, ".", flags, Mode::empty()).doing(|| "open the tmpfs")?;
-    copy_directory(&source, &target)
+    copy_directory(procfs, &source, &target)
 }
 
-fn copy_directory(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+fn copy_directory(procfs: &Procfs, from: &OwnedFd, to: &OwnedFd) -> Result<()> {
     let entries = rustix::fs::Dir::read_from(from).doing(|| "read the directory")?;
     for entry in entries {
         let entry = entry.doing(|| "read the directory")?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
-            copy_entry(from, to, name)?;
+            copy_entry(procfs, from, to, name)?;
         }
     }
     Ok(())
 }
 
-fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Result<()> {
+fn copy_entry(procfs: &Procfs, from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Result<()> {
     let shown = name.to_string_lossy();
     let stat =
         rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).doing(|| format!("look at `{shown}`"))?;
@@ -41,7 +42,7 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Result<()> {
             rustix::fs::mkdirat(to, name, mode).doing(|| format!("create `{shown}`"))?;
             let target =
                 rustix::fs::openat(to, name, flags, Mode::empty()).doing(|| format!("open `{shown}`"))?;
-            copy_directory(&source, &target)?;
+            copy_directory(procfs, &source, &target)?;
             finish(&target, &stat, mode).doing(|| format!("set the owner of `{shown}`"))
         }
         FileType::Symlink => {
@@ -51,7 +52,7 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Result<()> {
             chown(to, name, &stat).doing(|| format!("set the owner of `{shown}`"))
         }
         FileType::RegularFile => {
-            let file = copy_file(from, to, name).doing(|| format!("copy `{shown}`"))?;
+            let file = copy_file(procfs, from, to, name).doing(|| format!("copy `{shown}`"))?;
             finish(&file, &stat, mode).doing(|| format!("set the owner of `{shown}`"))
         }
         kind => {
@@ -61,9 +62,14 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Result<()> {
     }
 }
 
-fn copy_file(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
-    let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let source = rustix::fs::openat(from, name, read, Mode::empty())?;
+/// R6: what is opened is the file that was looked at, and never a device that took its place.
+fn copy_file(procfs: &Procfs, from: &OwnedFd, to: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    let look = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = rustix::fs::openat(from, name, look, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) != FileType::RegularFile {
+        return Err(rustix::io::Errno::AGAIN);
+    }
+    let source = procfs.reopen(&found, OFlags::RDONLY)?;
     let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = rustix::fs::openat(to, name, write, Mode::from_raw_mode(0o600))?;
     while rustix::fs::sendfile(&target, &source, None, 1 << 20)? > 0 {}

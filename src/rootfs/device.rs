@@ -4,9 +4,10 @@
 
 use super::Builder;
 use super::mount::{clone_fd, clone_tree, move_onto};
-use super::path::{EMPTY_PATH, Links, Missing, Root, open_host, stat};
+use super::path::{EMPTY_PATH, Links, Missing, Root, stat};
 use crate::bundle::plan::Device;
 use crate::error::Doing;
+use crate::procfs::Procfs;
 use crate::sys::mount::{self as sys, Change};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
@@ -106,7 +107,7 @@ fn refuse_other(node: &OwnedFd, device: &Device) -> Result<()> {
 
 /// In a user namespace: the host's node of the same path, bound over an empty file.
 fn bind(builder: &Builder, parent: &OwnedFd, name: &str, device: &Device) -> Result<()> {
-    let host = open_host(Path::new(&device.path), OFlags::PATH | OFlags::NOFOLLOW)
+    let host = crate::hostfs::open(device.path.as_str(), OFlags::PATH | OFlags::NOFOLLOW)
         .doing(|| "open the device on the host, as device nodes cannot be made in a user namespace")?;
     refuse_other(&host, device).context("the host's device")?;
     let tree = clone_fd(&host, false).doing(|| "clone the host's device")?;
@@ -142,17 +143,18 @@ pub fn console(root: &Root, terminal: &OwnedFd) -> Result<()> {
     move_onto(&tree, &target).doing(|| "bind the terminal on /dev/console")
 }
 
-/// The container's own /dev/pts/ptmx, opened for a new terminal and checked to be a devpts.
-pub fn open_ptmx(root: &Root) -> Result<OwnedFd> {
+/// The container's own /dev/pts/ptmx, checked to be that of a devpts before it is opened for a new
+/// terminal (R6: the image may have any other device there).
+pub fn open_ptmx(root: &Root, procfs: &Procfs) -> Result<OwnedFd> {
     const DEVPTS_MAGIC: u64 = 0x1cd1;
     let ptmx = root
-        .open("/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY, Links::Never)
+        .open("/dev/pts/ptmx", OFlags::PATH, Links::Never)
         .doing(|| "open /dev/pts/ptmx of the container: process.terminal needs a devpts mount on /dev/pts")?;
     let magic = rustix::fs::fstatfs(&ptmx).doing(|| "check /dev/pts")?.f_type as u64;
     if magic != DEVPTS_MAGIC {
         bail!("/dev/pts of the container is not a devpts: mount one there");
     }
-    Ok(ptmx)
+    procfs.reopen(&ptmx, OFlags::RDWR | OFlags::NOCTTY).doing(|| "open /dev/pts/ptmx of the container")
 }
 
 /// A clone of a path of the host, for the fallbacks in a user namespace.

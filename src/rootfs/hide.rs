@@ -6,6 +6,7 @@ use super::MountFeatures;
 use super::mount::{clone_fd, move_onto, new_filesystem};
 use super::path::{Links, Root, is_directory, stat};
 use crate::error::Doing;
+use crate::procfs::Procfs;
 use crate::sys::mount::{self as sys, Change};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FileType, OFlags};
@@ -16,7 +17,7 @@ use std::os::fd::OwnedFd;
 /// The host's /dev/null, opened before the root was entered and checked to be it; on a read-only
 /// mount, so that nobody inside can change the mode or owner of the host's node.
 pub fn host_null(features: MountFeatures) -> Result<OwnedFd> {
-    let null = super::path::open_host(std::path::Path::new("/dev/null"), OFlags::PATH | OFlags::NOFOLLOW)
+    let null = crate::hostfs::open("/dev/null", OFlags::PATH | OFlags::NOFOLLOW)
         .doing(|| "open /dev/null of the host")?;
     let stat = stat(&null).doing(|| "check /dev/null of the host")?;
     let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
@@ -44,12 +45,19 @@ struct Covers<'a> {
     null: Option<&'a OwnedFd>,
     null_attached: bool,
     empty: Option<OwnedFd>,
+    procfs: &'a Procfs,
     features: MountFeatures,
 }
 
 /// Hides `paths`; those that are missing need no hiding.
-pub fn mask(root: &Root, paths: &[String], null: Option<&OwnedFd>, features: MountFeatures) -> Result<()> {
-    let mut covers = Covers { null, null_attached: false, empty: None, features };
+pub fn mask(
+    root: &Root,
+    paths: &[String],
+    null: Option<&OwnedFd>,
+    procfs: &Procfs,
+    features: MountFeatures,
+) -> Result<()> {
+    let mut covers = Covers { null, null_attached: false, empty: None, procfs, features };
     for (index, path) in paths.iter().enumerate() {
         covers.mask(root, path).with_context(|| format!("mask `{path}` (linux.maskedPaths[{index}])"))?;
     }
@@ -90,21 +98,27 @@ impl Covers<'_> {
         if self.null_attached {
             let clone = clone_fd(null, false).doing(|| "clone the null device")?;
             move_onto(&clone, target).doing(|| "cover it")?;
-            return if self.features.mount_setattr { Ok(()) } else { protect_attached(&clone) };
+            return self.protect(&clone);
         }
         move_onto(null, target).doing(|| "cover it")?;
         self.null_attached = true;
-        if self.features.mount_setattr { Ok(()) } else { protect_attached(null) }
+        self.protect(null)
     }
-}
 
-/// Linux 5.10 and 5.11 can set a mount's flags only once it is attached, and by a path: that of the
-/// working directory does not do for a file, but its descriptor in the own /proc does.
-fn protect_attached(mask: &OwnedFd) -> Result<()> {
-    use std::os::fd::AsRawFd;
-    let path = std::ffi::CString::new(format!("/proc/self/fd/{}", mask.as_raw_fd()))?;
-    let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NOEXEC | libc::MS_REMOUNT | libc::MS_BIND;
-    sys::mount_flags(&path, flags).doing(|| "make the mask read-only")
+    /// Linux 5.10 and 5.11 can set a mount's flags only once it is attached, and by a path: that of its
+    /// descriptor in the host's procfs, as the container's /proc may be anything (R3).
+    fn protect(&self, mask: &OwnedFd) -> Result<()> {
+        if self.features.mount_setattr {
+            return Ok(());
+        }
+        use std::os::fd::AsRawFd;
+        let name = std::ffi::CString::new(mask.as_raw_fd().to_string())?;
+        let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NOEXEC | libc::MS_REMOUNT | libc::MS_BIND;
+        self.procfs.enter_own_fds()?;
+        let protected = sys::mount_flags(&name, flags).doing(|| "make the mask read-only");
+        // Not to be left in a directory of the host.
+        super::enter_root_directory().and(protected)
+    }
 }
 
 /// Makes `paths` read-only with all mounts below; those that are missing are skipped.

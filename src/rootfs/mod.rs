@@ -158,9 +158,7 @@ impl<'a> Builder<'a> {
         } else {
             pivot::chroot(&self.root)?;
         }
-        let root = path::open_host(std::path::Path::new("/"), OFlags::PATH | OFlags::DIRECTORY)
-            .doing(|| "open the new root")?;
-        Ok(Root::new(root))
+        Root::own().doing(|| "open the new root")
     }
 
     /// The detached source of a bind mount that only the host side may open or map.
@@ -176,13 +174,25 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Makes the root directory of this process its working directory.
+#[expect(clippy::disallowed_methods, reason = "R8: `/` is no path that somebody could exchange")]
+fn enter_root_directory() -> Result<()> {
+    rustix::process::chdir("/").doing(|| "enter the new root")
+}
+
+/// Makes the root directory of this process that of the working directory (R1: entered by descriptor).
+#[expect(clippy::disallowed_methods, reason = "R1: `.` is no path that somebody could exchange")]
+pub fn change_root() -> Result<()> {
+    rustix::process::chroot(".").doing(|| "change the root directory")
+}
+
 /// Clones the root filesystem's mounts and attaches them over the directory itself, so that it is
 /// a mount that can become the root.
 fn attach_over_itself(plan: &Plan) -> Result<OwnedFd> {
     let shown = plan.rootfs.display();
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let directory =
-        path::open_host(&plan.rootfs, flags).doing(|| format!("open the root filesystem `{shown}`"))?;
+        crate::hostfs::open(&plan.rootfs, flags).doing(|| format!("open the root filesystem `{shown}`"))?;
     make_parent_private(plan, &directory)?;
     let tree = mount::clone_fd(&directory, true).doing(|| format!("clone the root filesystem `{shown}`"))?;
     mount::move_onto(&tree, &directory).doing(|| format!("attach the root filesystem `{shown}`"))?;

@@ -253,7 +253,8 @@ fn filesystem(
     };
     recursive_attributes(builder, &tree, &m.attributes)?;
     if m.copy_up {
-        super::copyup::copy(&target.fd, &tree).context("copy the target's content into the tmpfs")?;
+        super::copyup::copy(builder.procfs, &target.fd, &tree)
+            .context("copy the target's content into the tmpfs")?;
     }
     place(builder, m, &tree, &target)?;
     if later {
@@ -377,7 +378,7 @@ fn refuse_inside_proc(builder: &Builder, m: &Mount, target: &OwnedFd) -> Result<
         return Ok(());
     }
     if is_root && let MountSource::Bind { path, .. } = &m.source {
-        let source = super::path::open_host(path, OFlags::PATH).doing(|| "open the source")?;
+        let source = crate::hostfs::open(path, OFlags::PATH).doing(|| "open the source")?;
         if rustix::fs::fstatfs(&source).doing(|| "look at the source")?.f_type as u64 == PROC_SUPER_MAGIC {
             return Ok(());
         }

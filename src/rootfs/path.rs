@@ -3,11 +3,10 @@
 //! missing directories and files are made one component at a time. Used by all of `rootfs` and by
 //! init for the few files that it reads in the container.
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 /// How often a symbolic link may lead to another one, as in the kernel.
 const MAX_LINKS: usize = 40;
@@ -51,6 +50,11 @@ impl Root {
     /// The root behind a directory descriptor.
     pub fn new(fd: OwnedFd) -> Root {
         Root(fd)
+    }
+
+    /// The root directory of this process, once that is the container's.
+    pub fn own() -> rustix::io::Result<Root> {
+        crate::hostfs::open("/", OFlags::PATH | OFlags::DIRECTORY).map(Root)
     }
 
     /// The directory itself.
@@ -206,12 +210,6 @@ pub fn is_directory(fd: &OwnedFd) -> rustix::io::Result<bool> {
     Ok(FileType::from_raw_mode(stat(fd)?.st_mode) == FileType::Directory)
 }
 
-/// Opens a path of the host, from the caller's working directory. For paths that the caller of the
-/// runtime gave, never for one that a container can change.
-pub fn open_host(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty())
-}
-
 /// The flags of an empty path that names the descriptor itself.
 pub const EMPTY_PATH: AtFlags = AtFlags::EMPTY_PATH;
 
@@ -225,7 +223,7 @@ mod tests {
         let n = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("oxrun-path-{}-{n}", std::process::id()));
         std::fs::create_dir_all(dir.join("root")).unwrap();
-        let fd = open_host(&dir.join("root"), OFlags::PATH).unwrap();
+        let fd = crate::hostfs::open(dir.join("root"), OFlags::PATH).unwrap();
         (dir, Root::new(fd))
     }
 

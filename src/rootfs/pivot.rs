@@ -6,7 +6,7 @@ use super::path::Root;
 use crate::error::Doing;
 use crate::sys::mount::mount_flags;
 use anyhow::Result;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::mount::UnmountFlags;
 
 /// Makes `root` the root directory of this mount namespace.
@@ -18,13 +18,14 @@ pub fn enter(root: &Root, no_pivot: bool, propagation: u64) -> Result<()> {
 /// host side unmounts what was mounted below it when the container is deleted.
 pub fn chroot(root: &Root) -> Result<()> {
     rustix::process::fchdir(root.fd()).doing(|| "enter the root filesystem")?;
-    rustix::process::chroot(".").doing(|| "change the root directory")?;
-    rustix::process::chdir("/").doing(|| "enter the new root")
+    super::change_root()?;
+    super::enter_root_directory()
 }
 
+#[expect(clippy::disallowed_methods, reason = "R2: `.` is no path that somebody could exchange")]
 fn pivot(root: &Root, propagation: u64) -> Result<()> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let old = rustix::fs::open("/", flags, Mode::empty()).doing(|| "open the old root")?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let old = crate::hostfs::open("/", flags).doing(|| "open the old root")?;
     rustix::process::fchdir(root.fd()).doing(|| "enter the root filesystem")?;
     rustix::process::pivot_root(".", ".")
         .doing(|| "pivot_root (a root filesystem on initramfs needs --no-pivot)".to_string())?;
@@ -32,7 +33,7 @@ fn pivot(root: &Root, propagation: u64) -> Result<()> {
     // Unmounting must not travel to the host; a slave also gets no new mounts of it from here on.
     mount_flags(c".", libc::MS_SLAVE | libc::MS_REC).doing(|| "part from the host's mounts")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).doing(|| "detach the old root")?;
-    rustix::process::chdir("/").doing(|| "enter the new root")?;
+    super::enter_root_directory()?;
     if propagation == 0 {
         return Ok(());
     }
@@ -41,16 +42,18 @@ fn pivot(root: &Root, propagation: u64) -> Result<()> {
 
 /// MS_MOVE and chroot: the old mounts stay below, so those that could be reached (proc and sysfs,
 /// which a user namespace could mount again in full) are detached first.
+#[expect(clippy::disallowed_methods, reason = "R2: `.` and `/` are no paths that somebody could exchange")]
 fn move_root(root: &Root) -> Result<()> {
     rustix::process::fchdir(root.fd()).doing(|| "enter the root filesystem")?;
     detach_revealing_mounts()?;
     rustix::mount::mount_move(".", "/").doing(|| "move the root filesystem over the old root")?;
-    rustix::process::chroot(".").doing(|| "change the root directory")?;
-    rustix::process::chdir("/").doing(|| "enter the new root")
+    super::change_root()?;
+    super::enter_root_directory()
 }
 
+#[expect(clippy::disallowed_methods, reason = "R2: mount points of the host, outside the new root")]
 fn detach_revealing_mounts() -> Result<()> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").doing(|| "read the mount table")?;
+    let mounts = crate::hostfs::read_to_string("/proc/self/mountinfo").doing(|| "read the mount table")?;
     let here = rustix::process::getcwd(Vec::new()).doing(|| "find the root filesystem")?;
     let here = here.to_string_lossy().into_owned();
     for point in mounts.lines().filter_map(revealing).filter(|p| !beneath(p, &here)) {

@@ -28,7 +28,7 @@ pub struct Query {
 /// Reads a profile from a file: `linux.seccomp` alone, or a config.json that has it.
 pub fn read_profile(path: &Path) -> Result<Seccomp> {
     let shown = path.display();
-    let text = std::fs::read(path).with_context(|| format!("read `{shown}`"))?;
+    let text = crate::hostfs::read(path).with_context(|| format!("read `{shown}`"))?;
     let value: Value = serde_json::from_slice(&text).with_context(|| format!("read `{shown}`"))?;
     if ["ociVersion", "linux"].iter().all(|member| value.get(member).is_none()) {
         ensure!(!is_an_engine_s(&value), "{}", NOT_OCI.replace("{}", &shown.to_string()));

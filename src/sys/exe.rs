@@ -19,7 +19,7 @@ struct Segment {
 /// Moves the whole image to private memory and replaces the executable file of this process. Where
 /// it is not root of its user namespace, the second half is left until it (or its child) `will_be`.
 pub fn part_from_executable(will_be: bool) -> io::Result<Option<Parting>> {
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let maps = crate::hostfs::read_to_string("/proc/self/maps")?;
     for segment in image_segments(&maps) {
         privatise(&segment)?;
     }
@@ -126,7 +126,7 @@ fn empty_sealed_file() -> io::Result<OwnedFd> {
 
 /// This process's memory map as it is, but for the executable file; the break is read when it is set.
 fn memory_map(file: &OwnedFd) -> io::Result<prctl_mm_map> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let stat = crate::hostfs::read_to_string("/proc/self/stat")?;
     let fields: Vec<u64> = stat
         .rsplit_once(") ")
         .map(|(_, rest)| rest.split(' ').map(|f| f.trim().parse().unwrap_or(0)).collect())

@@ -81,6 +81,7 @@ impl Child {
     }
 
     /// Kills the child and its process group.
+    #[expect(clippy::disallowed_methods, reason = "R22: a child that was not waited for keeps its id")]
     pub fn kill(&self) {
         // Either may be gone already, and that is what is wanted.
         let _ = rustix::process::kill_process_group(self.pid, rustix::process::Signal::KILL);
@@ -141,6 +142,7 @@ fn set_up(program: &Program<'_>, report: &mut RawFd) -> Result<(), (i32, i32)> {
     }
     close_from(4);
     if let Some(cwd) = program.cwd {
+        #[expect(clippy::disallowed_methods, reason = "R16: the bundle, which is the caller's")]
         rustix::process::chdir(cwd).map_err(|errno| (1, errno.raw_os_error()))?;
     }
     super::signal::reset_for_exec().map_err(set_up)

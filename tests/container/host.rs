@@ -118,3 +118,9 @@ pub fn has_controller(name: &str) -> bool {
 pub fn has_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
+
+/// How many mounts a process has on a path of its own.
+pub fn mounts_of(pid: i32, path: &str) -> usize {
+    let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    table.lines().filter(|line| line.split(' ').nth(4) == Some(path)).count()
+}

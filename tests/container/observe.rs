@@ -244,3 +244,27 @@ fn a_container_that_ends_before_it_is_ready_ends_the_wait() {
     command.env("NOTIFY_SOCKET", t.path("manager.sock"));
     t.spawn(command).wait().ok();
 }
+
+#[test]
+fn mounts_are_not_removed_through_a_link() {
+    if !is_oxrun() {
+        skip!("another runtime has no mounts");
+    }
+    // The container makes the place of the mount a link to one of its own masks.
+    let mut t = Sandbox::new();
+    let link = "mkdir /place; rmdir /place; ln -s /proc/version /place; sleep 60";
+    t.args(&["sh", "-c", link]);
+    t.config["linux"]["maskedPaths"] = json!(["/proc/version"]);
+    t.create().ok();
+    t.start().ok();
+    wait_until("the link", || t.rootfs().join("place").is_symlink());
+    let list = t.path("list.json");
+    let mounted = || host::mounts_of(t.pid(), "/proc/version");
+    assert_eq!(mounted(), 1, "it is masked");
+    for destination in ["/place", "/place/", "/../place", "/proc/self/root/proc/version"] {
+        fs::write(&list, json!([{"destination": destination}]).to_string()).unwrap();
+        t.runtime(&["mounts", "remove", &t.id, &list]).failed().one_line();
+        assert_eq!(mounted(), 1, "{destination}");
+    }
+    t.finish();
+}
