@@ -9,7 +9,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
 
-.PHONY: all build demo test test-v2 soak lint conformance integration install clean help
+.PHONY: all build demo test test-v2 soak bench lint conformance integration install clean help
 
 all: build
 
@@ -19,6 +19,7 @@ help:
 	@echo 'make test         build and run all tests (root)'
 	@echo 'make test-v2      the tests in a virtual machine with systemd and cgroup v2 alone'
 	@echo 'make soak         1,000 containers in a row and 200 by eight, the host compared (root)'
+	@echo 'make bench [PEERS="crun runc"] [QUICK=1] [SCENARIO="run exec"]   oxrun and others side by side (root)'
 	@echo 'make lint         formatting and clippy, warnings denied'
 	@echo 'make conformance SUITE=DIR   a built validation suite against the binary (root)'
 	@echo 'make integration [ENGINES="ctr docker"]   real engines on top of the binary, or of RUNTIME=… (root)'
@@ -45,9 +46,18 @@ soak: build
 	cargo build --target $(TARGET) --example payload
 	RUNTIME=$(CURDIR)/$(BINARY) cargo test --target $(TARGET) --test container -- --ignored soak::
 
+# Never fails a build: what cannot be measured is missing in the table. docs/benchmarks.md is written
+# by a whole run alone.
+PEERS ?= crun runc
+bench: build
+	@tools/packages gcc libc6-dev $(filter crun runc,$(PEERS)) || true
+	cargo build --release --target $(TARGET) -p oxrun-benches
+	-target/$(TARGET)/release/bench --oxrun $(BINARY) --floor target/$(TARGET)/release/floor --peers "$(PEERS)" \
+		--docs docs --commit $(COMMIT) $(if $(QUICK),--quick) $(SCENARIO)
+
 lint:
-	cargo fmt --check
-	cargo clippy --all-targets --target $(TARGET) -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --target $(TARGET) -- -D warnings
 
 conformance: build
 	@test -n "$(SUITE)" || { echo 'make conformance SUITE=DIR: the directory of a built suite is missing' >&2; exit 1; }
