@@ -3,6 +3,7 @@
 set -eu
 . "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib.sh"
 . "$here/podman-lib.sh"
+. "$here/held.sh"
 export BUILDAH_ISOLATION=oci
 
 bu() { e buildah "$@"; }
@@ -24,6 +25,7 @@ tty_bu() {
 
 setup() {
     make_rootfs
+    make_held
     configure
     chmod 644 "$WORK/rootfs.tar"
     local c
@@ -34,7 +36,10 @@ setup() {
     bu rm "$c" > /dev/null
 }
 
-tidy() { bu rm -a; }
+tidy() {
+    release
+    bu rm -a
+}
 
 t_run() { working; eq "$(run "$C" -- echo one two)" "one two"; }
 t_run_stdin() { working; eq "$(echo in | run "$C" -- cat)" in; }
@@ -199,6 +204,55 @@ t_build_interrupted() {
     kill -INT "$(pgrep -f "buildah run --runtime $RUNTIME .*31.41" | tail -n 1)"
     wait "$engine" && die "the step succeeded"
     gone "$pid"
+}
+# run_held: a step that stops in the middle of create; the client in $client, the runtime's pid in $MAKER.
+run_held() {
+    working
+    hold_create
+    bu run --runtime "$HELD" "$C" -- sleep 31.42 > "$WORK/run.log" 2>&1 &
+    client=$!
+    in_create
+    MAKER=$(pgrep -o -f "^$RUNTIME .*create .*buildah-buildah")
+}
+t_run_runtime_killed_in_create() {
+    local client
+    run_held
+    kill -9 "$MAKER"
+    if wait "$client"; then die "the step succeeded"; fi
+    has "$(cat "$WORK/run.log")" "signal: killed"
+    oxrun_only
+    gone "$HOOK"
+    forget_half_made
+}
+t_run_engine_killed_in_create() {
+    local client name
+    run_held
+    # The helper that calls the runtime, and with it the runtime.
+    kill -9 "$(awk '/^PPid:/ { print $2 }' "/proc/$MAKER/status")"
+    if wait "$client"; then die "the step succeeded"; fi
+    [ -s "$WORK/run.log" ] || die "the caller was told nothing"
+    gone "$MAKER"
+    oxrun_only
+    gone "$HOOK"
+    forget_half_made
+}
+# forget_half_made: Buildah deletes what it has started only; the name is new for each step.
+forget_half_made() {
+    local dir name
+    dir=/run/oxrun
+    [ -z "$ROOTLESS" ] || dir=$WORK/xdg/oxrun
+    until_eq "" runtimes_of buildah-buildah
+    for name in $(find "$dir" -maxdepth 1 -name 'buildah-buildah*' -printf '%f '); do
+        if [ -z "$ROOTLESS" ]; then "$RUNTIME" delete --force "$name"; else as_user "$RUNTIME" delete --force "$name"; fi
+    done
+    eq "$(find "$dir" -maxdepth 1 -name 'buildah-buildah*')" "" "states"
+    until_eq "" find /sys/fs/cgroup -name 'buildah-buildah*' -type d
+}
+t_run_console_dead() {
+    working
+    deafen
+    output=$(tty_bu run -t --runtime "$HELD" "$C" -- tty)
+    has "$output" nobody-listens
 }
 t_nothing_left() {
     tidy > /dev/null

@@ -2,6 +2,7 @@
 # containerd's command `ctr` with the runtime as --runc-binary.
 set -eu
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
+. "$here/held.sh"
 
 c() { timeout -k 5 "$LIMIT" ctr -a "$WORK/containerd.sock" -n ox-ctr "$@"; }
 opts=()
@@ -14,10 +15,13 @@ setup() {
     c image import "$WORK/box.tar" > /dev/null
     IMAGE=$(c image ls -q | head -n 1)
     opts=(--runc-binary "$RUNTIME" --runc-root "$WORK/rr")
+    make_held
 }
 
 tidy() {
     local id
+    release
+    for id in $(ls "$WORK/rr/ox-ctr" 2> /dev/null); do "$RUNTIME" --root "$WORK/rr/ox-ctr" resume "$id"; done
     for id in $(c task ls -q); do c task kill -a -s KILL "$id"; c task rm -f "$id"; done
     for id in $(c container ls -q); do c container rm "$id"; done
 }
@@ -278,6 +282,128 @@ t_shim_killed_in_create() {
     eq "$(c task ls -q)" ""
     oxrun_only
     until_eq "" find /sys/fs/cgroup -path '*/ox-test/slow' -type d
+}
+# held: containers of this scenario have the runtime that can be stopped half way, and a cgroup with a name.
+held() { opts=(--runc-binary "$HELD" --runc-root "$WORK/rr" --cgroup "/ox-test/$SCENARIO"); }
+own_runtime() { "$RUNTIME" --root "$WORK/rr/ox-ctr" "$@"; }
+shim_of() { pgrep -f "containerd-shim-runc-v2 .*-id $SCENARIO .*$WORK" || die "no shim found"; }
+no_trace() {
+    until_eq "" ls "$WORK/rr/ox-ctr"
+    until_eq "" runtimes_of "$SCENARIO"
+    until_eq "" find /sys/fs/cgroup -path "*/ox-test/$SCENARIO" -type d
+    until_eq "" mounts_below "$WORK/cd/state"
+}
+restart_containerd() {
+    kill -9 "$(cat "$WORK/containerd.pid")"
+    gone "$(cat "$WORK/containerd.pid")"
+    start_daemon containerd containerd --config "$WORK/containerd.toml"
+    until_true timeout 5 ctr -a "$WORK/containerd.sock" version
+}
+# exec_held: a container whose exec stops half way; its first process in $pid, the client in $client.
+exec_held() {
+    held
+    b -- sleep 1000
+    pid=$(pid_of)
+    own_runtime pause "$SCENARIO"
+    c task exec --exec-id x1 "$SCENARIO" sleep 2000.7 > "$WORK/exec.log" 2>&1 &
+    client=$!
+    in_exec "$pid"
+}
+t_containerd_killed_in_create() {
+    held
+    hold_create
+    b -- sleep 1000 > "$WORK/create.log" 2>&1 &
+    local client=$!
+    in_create
+    restart_containerd
+    if wait "$client"; then die "run succeeded"; fi
+    [ -s "$WORK/create.log" ] || die "the caller was told nothing"
+    release
+    gone "$HOOK"
+    until_eq "" runtimes_of "create .*$SCENARIO"
+    # The shim ends the command as its caller is gone. The restarted containerd forgets the task and leaves
+    # shim and clean-up to the administrator.
+    eq "$(c task ls -q)" ""
+    kill -9 "$(shim_of)"
+    own_runtime delete --force "$SCENARIO"
+    c container rm "$SCENARIO"
+    oxrun_only
+    no_trace
+}
+t_runtime_killed_in_create() {
+    held
+    hold_create
+    b -- sleep 1000 > "$WORK/create.log" 2>&1 &
+    local client=$!
+    in_create
+    kill_runtime "create .*$SCENARIO"
+    if wait "$client"; then die "run succeeded"; fi
+    has "$(cat "$WORK/create.log")" "did not terminate successfully"
+    oxrun_only
+    no_trace
+    gone "$HOOK"
+}
+t_shim_killed_in_exec() {
+    local pid client
+    exec_held
+    kill -9 "$(shim_of)"
+    if wait "$client"; then die "exec succeeded"; fi
+    [ -s "$WORK/exec.log" ] || die "the caller was told nothing"
+    gone "$pid"
+    until_eq "" pgrep -f '^sleep 2000.7'
+    no_trace
+}
+t_containerd_killed_in_exec() {
+    local pid client
+    exec_held
+    restart_containerd
+    if wait "$client"; then die "exec succeeded"; fi
+    [ -s "$WORK/exec.log" ] || die "the caller was told nothing"
+    own_runtime resume "$SCENARIO"
+    eq "$(x "$SCENARIO" echo again)" again
+    c task rm -f "$SCENARIO" || true
+    gone "$pid"
+    until_eq "" pgrep -f '^sleep 2000.7'
+    no_trace
+}
+t_runtime_killed_in_exec() {
+    local pid client
+    exec_held
+    kill_runtime "exec .*$SCENARIO"
+    if wait "$client"; then die "exec succeeded"; fi
+    has "$(cat "$WORK/exec.log")" "did not terminate successfully"
+    own_runtime resume "$SCENARIO"
+    eq "$(x "$SCENARIO" echo again)" again
+    oxrun_only
+    # The process that was on its way in has ended by itself.
+    until_eq "$pid" cat "$(cgroup_dir "$pid" pids)/cgroup.procs"
+}
+t_console_dead_in_create() {
+    held
+    deafen
+    output=$(with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr run -t "${opts[@]}" "$IMAGE" "$SCENARIO" sh)
+    has "$output" nobody-listens
+    eq "$(c task ls -q)" ""
+    no_trace
+}
+t_console_dead_in_exec() {
+    held
+    b -- sleep 1000
+    deafen
+    output=$(with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr task exec -t --exec-id t2 "$SCENARIO" sh)
+    has "$output" nobody-listens
+    release
+    eq "$(xargs < "$(cgroup_dir "$(pid_of)" pids)/cgroup.procs")" "$(pid_of)" "processes"
+}
+t_console_lost_while_running() {
+    held
+    with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr run -d -t "${opts[@]}" "$IMAGE" "$SCENARIO" sh
+    local pid
+    pid=$(pid_of)
+    # The shim held the other end of the terminal.
+    kill -9 "$(shim_of)"
+    gone "$pid"
+    no_trace
 }
 t_shim_killed_while_running() {
     b -- sleep 1000

@@ -2,6 +2,7 @@
 # Docker with the runtime as its default runtime (dockerd --add-runtime), a daemon of its own.
 set -eu
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
+. "$here/held.sh"
 DOCKER=${DOCKER:-/usr/bin/docker}
 
 d() { timeout -k 5 "$LIMIT" "$DOCKER" -H "unix://$WORK/docker.sock" "$@"; }
@@ -17,12 +18,13 @@ start_dockerd() {
     start_daemon dockerd dockerd -H "unix://$WORK/docker.sock" --data-root "$WORK/data" --exec-root "$WORK/exec" \
         --pidfile "$WORK/dockerd.pidfile" --containerd "$WORK/containerd.sock" --config-file "$WORK/daemon.json" \
         --bridge none --iptables=false --ip-forward=false --ip-masq=false --live-restore \
-        --add-runtime "tested=$RUNTIME" --default-runtime tested
+        --add-runtime "tested=$RUNTIME" --add-runtime "held=$HELD" --default-runtime tested
     until_true d version
 }
 
 setup() {
     make_rootfs
+    make_held
     echo '{}' > "$WORK/daemon.json"
     containerd_base | start_containerd
     start_dockerd
@@ -30,7 +32,9 @@ setup() {
 }
 
 tidy() {
-    local ids
+    local ids id
+    release
+    for id in $(own_runtime list -q); do own_runtime resume "$id"; done
     ids=$(d ps -aq)
     # shellcheck disable=SC2086
     [ -z "$ids" ] || d rm -fv $ids
@@ -545,6 +549,139 @@ t_shim_killed() {
     kill -9 "$(pgrep -f "containerd-shim-runc-v2 .*-id $id")"
     until_eq exited state_of
     gone "$pid"
+}
+own_runtime() { "$RUNTIME" --root "$WORK/exec/runtime-runc/moby" "$@"; }
+shim_of() { pgrep -f "containerd-shim-runc-v2 .*-id $1 " || die "no shim found"; }
+# no_trace ID: nothing is left of a container in the runtime, the cgroups, the mounts and the processes.
+no_trace() {
+    until_eq "" find "$WORK/exec/runtime-runc/moby" -maxdepth 1 -name "$1"
+    until_eq "" runtimes_of "$1"
+    until_eq "" find /sys/fs/cgroup -name "$1" -type d
+    until_true not_mounted "$1"
+}
+not_mounted() { ! grep -q "$WORK/cd/state/.*/$1/" /proc/self/mountinfo; }
+restart_dockerd() {
+    kill -9 "$(cat "$WORK/dockerd.pid")"
+    gone "$(cat "$WORK/dockerd.pid")"
+    rm -f "$WORK/dockerd.pidfile"
+    start_dockerd
+}
+# create_held: `docker start` that stops in the middle of create; the container's id in $id, the client in $client.
+create_held() {
+    hold_create
+    id=$(d create --runtime held --network none --name "$SCENARIO" box sleep 1000)
+    d start "$SCENARIO" > "$WORK/create.log" 2>&1 &
+    client=$!
+    in_create
+}
+# exec_held: an exec that stops half way in a container with the first process $pid.
+exec_held() {
+    b --runtime held box sleep 1000
+    id=$(inspect '{{.Id}}')
+    pid=$(pid_of)
+    own_runtime pause "$id"
+    d exec "$SCENARIO" sleep 2000.8 > "$WORK/exec.log" 2>&1 &
+    client=$!
+    in_exec "$pid"
+}
+t_daemon_killed_in_create() {
+    local id client
+    create_held
+    restart_dockerd
+    if wait "$client"; then die "start succeeded"; fi
+    [ -s "$WORK/create.log" ] || die "the caller was told nothing"
+    release
+    d rm -f "$SCENARIO"
+    gone "$HOOK"
+    # The restarted daemon does not know the task that containerd finished: it takes it away when it starts.
+    oxrun_only
+    until_eq "" runtimes_of "create .*$id"
+}
+t_shim_killed_in_create() {
+    local id client
+    create_held
+    kill -9 "$(shim_of "$id")"
+    if wait "$client"; then die "start succeeded"; fi
+    [ -s "$WORK/create.log" ] || die "the caller was told nothing"
+    eq "$(state_of)" created
+    oxrun_only
+    gone "$HOOK"
+    no_trace "$id"
+}
+t_runtime_killed_in_create() {
+    local id client
+    create_held
+    kill_runtime "create .*$id"
+    if wait "$client"; then die "start succeeded"; fi
+    has "$(cat "$WORK/create.log")" "did not terminate successfully"
+    oxrun_only
+    gone "$HOOK"
+    no_trace "$id"
+    # Nothing stands in the way of another start.
+    release
+    d start "$SCENARIO"
+    eq "$(d exec "$SCENARIO" echo started)" started
+}
+t_daemon_killed_in_exec() {
+    local id pid client
+    exec_held
+    restart_dockerd
+    # The client says nothing when its daemon is gone, but fails.
+    if wait "$client"; then die "exec succeeded"; fi
+    own_runtime resume "$id"
+    eq "$(d exec "$SCENARIO" echo again)" again
+    d rm -f "$SCENARIO"
+    gone "$pid"
+    until_eq "" pgrep -f '^sleep 2000.8'
+    no_trace "$id"
+}
+t_shim_killed_in_exec() {
+    local id pid client
+    exec_held
+    kill -9 "$(shim_of "$id")"
+    if wait "$client"; then die "exec succeeded"; fi
+    [ -s "$WORK/exec.log" ] || die "the caller was told nothing"
+    until_eq exited state_of
+    gone "$pid"
+    until_eq "" pgrep -f '^sleep 2000.8'
+    no_trace "$id"
+}
+t_runtime_killed_in_exec() {
+    local id pid client
+    exec_held
+    kill_runtime "exec .*$id"
+    if wait "$client"; then die "exec succeeded"; fi
+    has "$(cat "$WORK/exec.log")" "did not terminate successfully"
+    own_runtime resume "$id"
+    eq "$(d exec "$SCENARIO" echo again)" again
+    oxrun_only
+    until_eq "$pid" cat "$(cgroup_dir "$pid" pids)/cgroup.procs"
+}
+t_console_dead_in_create() {
+    deafen
+    output=$(b -t --runtime held box sh 2>&1) && die "run succeeded"
+    has "$output" nobody-listens
+    no_trace "$(inspect '{{.Id}}')"
+}
+t_console_dead_in_exec() {
+    b --runtime held box sleep 1000
+    deafen
+    output=$(tty_d exec -t "$SCENARIO" sh)
+    has "$output" nobody-listens
+    release
+    eq "$(cat "$(cgroup_dir "$(pid_of)" pids)/cgroup.procs")" "$(pid_of)" processes
+    eq "$(d exec "$SCENARIO" echo again)" again
+}
+t_console_lost_while_running() {
+    b -t --runtime held box sh
+    local pid id
+    pid=$(pid_of)
+    id=$(inspect '{{.Id}}')
+    # The shim held the other end of the terminal.
+    kill -9 "$(shim_of "$id")"
+    until_eq exited state_of
+    gone "$pid"
+    no_trace "$id"
 }
 t_nothing_left() {
     tidy

@@ -3,6 +3,7 @@
 set -eu
 . "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib.sh"
 . "$here/podman-lib.sh"
+. "$here/held.sh"
 
 p() { e podman --runtime "$RUNTIME" "$@"; }
 r() { p run --rm --name "$SCENARIO" "$@"; }
@@ -20,6 +21,7 @@ tty_p() {
 
 setup() {
     make_rootfs
+    make_held
     configure
     chmod 644 "$WORK/rootfs.tar"
     iptables -S CNI-FORWARD > /dev/null 2>&1 || OWN_CHAINS=yes
@@ -27,6 +29,7 @@ setup() {
 }
 
 tidy() {
+    release
     p pod rm -f -a -t 0
     p rm -f -a -t 0
     p volume prune -f
@@ -470,6 +473,127 @@ t_monitor_killed() {
     gone "$pid"
     # Without its monitor Podman calls no delete.
     [ -n "$ROOTLESS" ] || "$RUNTIME" delete --force "$id"
+}
+# h: podman with the runtime that can be stopped half way. own_runtime: the runtime itself, as root.
+h() { e podman --runtime "$HELD" "$@"; }
+own_runtime() { "$RUNTIME" "$@"; }
+states_of() { find /run/"$(basename "$RUNTIME")" "$WORK/xdg" -maxdepth 2 -name "$1" 2> /dev/null || true; }
+no_trace() {
+    until_eq "" states_of "$1"
+    until_eq "" runtimes_of "$1"
+    until_eq "" find /sys/fs/cgroup -path "*$1*" -name '*[0-9a-f]' -type d
+}
+# create_held: `podman start` that stops in the middle of create; the container's id in $id, the client in
+# $client, its monitor in $monitor.
+create_held() {
+    hold_create
+    id=$(h create --name "$SCENARIO" box sleep 1000)
+    h start "$SCENARIO" > "$WORK/create.log" 2>&1 &
+    client=$!
+    in_create
+    monitor=$(pgrep -f "conmon .*-c $id")
+}
+exec_held() {
+    need_freezer
+    h run -d --name "$SCENARIO" box sleep 1000
+    id=$(inspect '{{.Id}}')
+    pid=$(pid_of)
+    own_runtime pause "$id"
+    h exec "$SCENARIO" sleep 2000.9 > "$WORK/exec.log" 2>&1 &
+    client=$!
+    in_exec "$pid"
+}
+t_monitor_killed_in_create() {
+    local id client monitor
+    create_held
+    kill -9 $monitor
+    if wait "$client"; then die "start succeeded"; fi
+    [ -s "$WORK/create.log" ] || die "the caller was told nothing"
+    release
+    h rm -f -t 0 "$SCENARIO"
+    gone "$HOOK"
+    oxrun_only
+    no_trace "$id"
+}
+t_podman_killed_in_create() {
+    local id client monitor
+    create_held
+    kill -9 $(pgrep -f "podman --runtime $HELD start $SCENARIO")
+    if wait "$client"; then die "start succeeded"; fi
+    release
+    h rm -f -t 0 "$SCENARIO"
+    gone "$HOOK"
+    oxrun_only
+    # Podman does not know what its monitor went on to make.
+    [ -n "$ROOTLESS" ] || own_runtime delete --force "$id"
+    no_trace "$id"
+}
+t_runtime_killed_in_create() {
+    local id client monitor
+    create_held
+    kill_runtime "create .*$id"
+    if wait "$client"; then die "start succeeded"; fi
+    [ -s "$WORK/create.log" ] || die "the caller was told nothing"
+    release
+    h rm -f -t 0 "$SCENARIO"
+    oxrun_only
+    gone "$HOOK"
+    no_trace "$id"
+}
+t_monitor_killed_in_exec() {
+    local id pid client
+    exec_held
+    # Two of them: the one that Podman waits for, and its child.
+    kill -9 $(pgrep -f "conmon .*-c $id .*--exec-process-spec")
+    if wait "$client"; then die "exec succeeded"; fi
+    [ -s "$WORK/exec.log" ] || die "the caller was told nothing"
+    own_runtime resume "$id"
+    eq "$(h exec "$SCENARIO" echo again)" again
+    oxrun_only
+    until_eq "$pid" cat "$(cgroup_dir "$pid" pids)/cgroup.procs"
+    h rm -f -t 0 "$SCENARIO"
+    no_trace "$id"
+}
+t_runtime_killed_in_exec() {
+    local id pid client
+    exec_held
+    kill_runtime "exec .*$id"
+    if wait "$client"; then die "exec succeeded"; fi
+    own_runtime resume "$id"
+    eq "$(h exec "$SCENARIO" echo again)" again
+    oxrun_only
+    until_eq "$pid" cat "$(cgroup_dir "$pid" pids)/cgroup.procs"
+}
+t_console_dead_in_create() {
+    deafen
+    output=$(h run -dt --name "$SCENARIO" box sh 2>&1) && die "run succeeded"
+    has "$output" nobody-listens
+    local id
+    id=$(inspect '{{.Id}}')
+    h rm -f "$SCENARIO"
+    no_trace "$id"
+}
+t_console_dead_in_exec() {
+    h run -d --name "$SCENARIO" box sleep 1000
+    deafen
+    output=$(h exec -t "$SCENARIO" sh 2>&1) && die "exec succeeded"
+    has "$output" nobody-listens
+    release
+    # The first process, and the shell that lists them.
+    eq "$(h exec "$SCENARIO" sh -c 'set -- /proc/[0-9]*; echo $#')" 2 processes
+}
+t_console_lost_while_running() {
+    h run -dt --name "$SCENARIO" box sh
+    local pid id
+    pid=$(pid_of)
+    id=$(inspect '{{.Id}}')
+    # The monitor held the other end of the terminal.
+    kill -9 "$(inspect '{{.State.ConmonPid}}')"
+    gone "$pid"
+    # The first call finds that the container has stopped, which Podman did not know without its monitor.
+    h rm -f -t 0 "$SCENARIO" || h rm -f -t 0 "$SCENARIO"
+    # Without its monitor Podman calls no delete.
+    [ -n "$ROOTLESS" ] || own_runtime delete --force "$id"
 }
 t_nothing_left() {
     tidy > /dev/null

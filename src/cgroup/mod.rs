@@ -12,6 +12,7 @@ mod limits_v2;
 #[cfg(test)]
 mod live_tests;
 mod node;
+pub mod rdt_stats;
 mod setting;
 mod stats;
 mod systemd;

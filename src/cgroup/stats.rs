@@ -2,6 +2,7 @@
 //! their order, what is left out when zero, nanoseconds and bytes. `Manager::stats` makes it.
 
 use super::node::{Node, field};
+use super::rdt_stats::IntelRdt;
 use super::v1;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ pub struct Stats {
     pids: Pids,
     blkio: Block,
     hugetlb: BTreeMap<String, Huge>,
-    intel_rdt: BTreeMap<String, u64>,
+    /// Filled by `events`, as resctrl is no cgroup.
+    pub intel_rdt: IntelRdt,
     network_interfaces: Option<Vec<u64>>,
 }
 
@@ -112,6 +114,18 @@ struct Block {
     io_service_bytes_recursive: Vec<BlockEntry>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     io_serviced_recursive: Vec<BlockEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    io_queue_recursive: Vec<BlockEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    io_service_time_recursive: Vec<BlockEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    io_wait_time_recursive: Vec<BlockEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    io_merged_recursive: Vec<BlockEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    io_time_recursive: Vec<BlockEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sectors_recursive: Vec<BlockEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     psi: Option<Pressure>,
 }
@@ -285,26 +299,35 @@ fn pids(node: &Node) -> Pids {
 
 /// Of the two sets of counters, that of the scheduler in use has lines.
 fn v1_block(node: &Node) -> Block {
+    let read = |prefix: &str, name: &str| {
+        v1_entries(&node.read_if_any(&format!("blkio.{prefix}.{name}")).unwrap_or_default())
+    };
     let entries = |name: &str| {
-        let read = |prefix: &str| {
-            v1_entries(&node.read_if_any(&format!("blkio.{prefix}.{name}")).unwrap_or_default())
-        };
-        let own = read("bfq");
-        if own.is_empty() { read("throttle") } else { own }
+        let own = read("bfq", name);
+        if own.is_empty() { read("throttle", name) } else { own }
     };
     Block {
         io_service_bytes_recursive: entries("io_service_bytes_recursive"),
         io_serviced_recursive: entries("io_serviced_recursive"),
+        // Only kernels built to debug the scheduler have these.
+        io_queue_recursive: read("bfq", "io_queued_recursive"),
+        io_service_time_recursive: read("bfq", "io_service_time_recursive"),
+        io_wait_time_recursive: read("bfq", "io_wait_time_recursive"),
+        io_merged_recursive: read("bfq", "io_merged_recursive"),
+        io_time_recursive: read("bfq", "time_recursive"),
+        sectors_recursive: read("bfq", "sectors_recursive"),
         psi: None,
     }
 }
 
-/// Lines such as `8:0 Read 4096`; the grand total at the end is left out.
+/// Lines such as `8:0 Read 4096` and `8:0 4096`; the grand total at the end is left out.
 fn v1_entries(text: &str) -> Vec<BlockEntry> {
     let entry = |line: &str| {
-        let mut words = line.split([' ', ':']);
-        let (major, minor) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        Some(BlockEntry { major, minor, op: words.next()?.to_string(), value: words.next()?.parse().ok()? })
+        let (device, rest) = line.split_once(' ')?;
+        let (major, minor) = device.split_once(':')?;
+        let (op, value) = rest.split_once(' ').unwrap_or(("", rest));
+        let (major, minor, value) = (major.parse().ok()?, minor.parse().ok()?, value.parse().ok()?);
+        Some(BlockEntry { major, minor, op: op.to_string(), value })
     };
     text.lines().filter_map(entry).collect()
 }
@@ -359,6 +382,7 @@ fn v2_block(node: &Node) -> Block {
         io_service_bytes_recursive: pick([("rbytes", "Read"), ("wbytes", "Write"), ("dbytes", "Discard")]),
         io_serviced_recursive: pick([("rios", "Read"), ("wios", "Write"), ("dios", "Discard")]),
         psi: pressure(node, "io.pressure"),
+        ..Block::default()
     }
 }
 
@@ -454,6 +478,8 @@ mod tests {
         assert_eq!(list("\n"), [0u16; 0]);
         let read = BlockEntry { major: 8, minor: 16, op: "Read".into(), value: 7 };
         assert_eq!(v1_entries("8:16 Read 7\nTotal 7\n"), [read]);
+        let sectors = BlockEntry { major: 8, minor: 0, op: String::new(), value: 9 };
+        assert_eq!(v1_entries("8:0 9\n"), [sectors]);
         let entries = v2_entries(
             "8:0 rbytes=1 wbytes=2 rios=3\n",
             [("rbytes", "Read"), ("wbytes", "Write"), ("d", "")],

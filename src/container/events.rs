@@ -3,6 +3,7 @@
 
 use super::delete::cgroup_of;
 use super::error::Error;
+use super::rdt::Place;
 use super::state::Status;
 use super::statedir::StateDir;
 use crate::cgroup::{Manager, Stats};
@@ -39,21 +40,24 @@ pub fn events(states: &StateDir, id: &str, once: bool, interval: Duration) -> Re
     };
     let cgroup = cgroup_of(&state)?;
     if once {
-        return print("stats", id, Some(stats(&cgroup)?));
+        return print("stats", id, Some(stats(&cgroup, state.rdt.as_ref())?));
     }
     let memory = MemoryEvents::watch(&cgroup)?;
-    let watch = Watch { id, cgroup: &cgroup, init: &init, memory, interval };
+    let watch = Watch { id, cgroup: &cgroup, rdt: state.rdt.as_ref(), init: &init, memory, interval };
     watch.until_ended()
 }
 
-fn stats(cgroup: &Manager) -> Result<Stats> {
-    cgroup.stats().context("statistics: the container has no cgroup of its own")
+fn stats(cgroup: &Manager, rdt: Option<&Place>) -> Result<Stats> {
+    let mut stats = cgroup.stats().context("statistics: the container has no cgroup of its own")?;
+    stats.intel_rdt = rdt.map(Place::stats).unwrap_or_default();
+    Ok(stats)
 }
 
 /// What is waited for.
 struct Watch<'a> {
     id: &'a str,
     cgroup: &'a Manager,
+    rdt: Option<&'a Place>,
     init: &'a OwnedFd,
     memory: Option<MemoryEvents>,
     interval: Duration,
@@ -72,7 +76,7 @@ impl Watch<'_> {
                 return Ok(());
             }
             if Instant::now() >= next {
-                print("stats", self.id, Some(stats(self.cgroup)?))?;
+                print("stats", self.id, Some(stats(self.cgroup, self.rdt)?))?;
                 next += self.interval;
             }
         }

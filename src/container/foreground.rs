@@ -331,7 +331,15 @@ mod tests {
     fn container(script: &str, stdio: [BorrowedFd<'_>; 3]) -> spawn::Child {
         let args = ["sh", "-c", script].map(|arg| std::ffi::CString::new(arg).unwrap());
         let env = [c"PATH=/usr/bin:/bin".into()];
-        spawn::start(&spawn::Program { path: c"/bin/sh", args: &args, env: &env, cwd: None, stdio }).unwrap()
+        let program = spawn::Program {
+            path: c"/bin/sh",
+            args: &args,
+            env: &env,
+            cwd: None,
+            stdio,
+            ends_with_caller: false,
+        };
+        spawn::start(&program).unwrap()
     }
 
     fn null() -> OwnedFd {

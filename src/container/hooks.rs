@@ -221,6 +221,8 @@ fn start(
         env,
         cwd: cwd.as_deref(),
         stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        // Those in the container end with init, which `delete` kills.
+        ends_with_caller: matches!(setting.env, EnvWhenAbsent::Inherit),
     };
     spawn::start(&program).map_err(failed("start a process for it"))
 }

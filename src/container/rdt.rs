@@ -4,6 +4,7 @@
 //! resctrl is never touched.
 
 use crate::bundle::spec::IntelRdt;
+use crate::cgroup::rdt_stats;
 use crate::error::Doing;
 use crate::hostfs;
 use anyhow::{Context, Result, bail};
@@ -134,6 +135,13 @@ impl Place {
             }
         }
         Ok(())
+    }
+
+    /// What resctrl says about the container's group.
+    pub fn stats(&self) -> rdt_stats::IntelRdt {
+        // The root has `info`; the group is the root or directly below it.
+        let root = self.group.ancestors().find(|above| above.join("info").is_dir());
+        rdt_stats::of(root.unwrap_or(&self.group), &self.group, self.monitor.as_deref())
     }
 
     /// Removes what this process has made; what cannot be removed is told.

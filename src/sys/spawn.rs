@@ -23,6 +23,8 @@ pub struct Program<'a> {
     pub cwd: Option<&'a CStr>,
     /// What becomes descriptor 0, 1 and 2. All must be above 2.
     pub stdio: [BorrowedFd<'a>; 3],
+    /// Whether it is killed when the caller ends before it.
+    pub ends_with_caller: bool,
 }
 
 /// A started program.
@@ -52,8 +54,9 @@ pub fn start(program: &Program<'_>) -> Result<Child, Errno> {
     let envp = pointers(program.env);
     let (refusal, report) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let mut pidfd: RawFd = -1;
+    let caller = rustix::process::getpid();
     match clone_with_pidfd(&mut pidfd)? {
-        0 => child(program, &argv, &envp, report.as_raw_fd()),
+        0 => child(program, caller, &argv, &envp, report.as_raw_fd()),
         pid => {
             // SAFETY: the kernel just made this descriptor for us.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -109,9 +112,15 @@ fn clone_with_pidfd(pidfd: &mut RawFd) -> Result<i32, Errno> {
 
 /// The child's side. It allocates nothing and takes no lock, so that it is right even where the
 /// parent has threads (the tests).
-fn child(program: &Program<'_>, argv: &[*const c_char], envp: &[*const c_char], report: RawFd) -> ! {
+fn child(
+    program: &Program<'_>,
+    caller: rustix::process::Pid,
+    argv: &[*const c_char],
+    envp: &[*const c_char],
+    report: RawFd,
+) -> ! {
     let mut report = report;
-    let (step, errno) = match set_up(program, &mut report) {
+    let (step, errno) = match set_up(program, caller, &mut report) {
         Err(failure) => failure,
         Ok(()) => {
             // SAFETY: path and both arrays are null-terminated and live in this copy of the memory.
@@ -130,7 +139,7 @@ fn child(program: &Program<'_>, argv: &[*const c_char], envp: &[*const c_char], 
 }
 
 /// Everything between clone and execve; on failure the index of the step and the error number.
-fn set_up(program: &Program<'_>, report: &mut RawFd) -> Result<(), (i32, i32)> {
+fn set_up(program: &Program<'_>, caller: rustix::process::Pid, report: &mut RawFd) -> Result<(), (i32, i32)> {
     let set_up = |errno: Errno| (0, errno.raw_os_error());
     rustix::process::setpgid(None, None).map_err(set_up)?;
     for (target, source) in (0..).zip(&program.stdio) {
@@ -145,7 +154,15 @@ fn set_up(program: &Program<'_>, report: &mut RawFd) -> Result<(), (i32, i32)> {
         #[expect(clippy::disallowed_methods, reason = "R16: the bundle, which is the caller's")]
         rustix::process::chdir(cwd).map_err(|errno| (1, errno.raw_os_error()))?;
     }
-    super::signal::reset_for_exec().map_err(set_up)
+    super::signal::reset_for_exec().map_err(set_up)?;
+    if program.ends_with_caller {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(set_up)?;
+        if rustix::process::getppid() != Some(caller) {
+            return Err(set_up(Errno::SRCH));
+        }
+    }
+    Ok(())
 }
 
 fn duplicate(from: RawFd, to: RawFd, flags: i32) -> Result<(), Errno> {
@@ -229,8 +246,15 @@ mod tests {
             let args = [c"sh", c"-c", c"exit $(ls /proc/self/fd | wc -l)"].map(CString::from);
             let env = [c"PATH=/usr/bin:/bin".into()];
             let stdio = [null.as_fd(); 3];
-            let child =
-                start(&Program { path: c"/bin/sh", args: &args, env: &env, cwd: None, stdio }).unwrap();
+            let program = Program {
+                path: c"/bin/sh",
+                args: &args,
+                env: &env,
+                cwd: None,
+                stdio,
+                ends_with_caller: false,
+            };
+            let child = start(&program).unwrap();
             let (_, status) =
                 rustix::process::waitpid(Some(child.pid), rustix::process::WaitOptions::empty())
                     .unwrap()
