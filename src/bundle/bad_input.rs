@@ -443,7 +443,13 @@ fn namespaces() {
             "{maps}: {faults:?}"
         );
     }
-    let time = |pointer, value| faults(&config(&[(ns, "{\"type\":\"time\"}"), (pointer, value)]));
+    let mounts = "{\"type\":\"mount\",\"path\":\"/proc/1/ns/mnt\"}";
+    let joined = [("/linux/namespaces", "[]"), (ns, mounts), (ns, "{\"type\":\"user\"}")];
+    let maps = [("/linux/gidMappings", ONE), ("/linux/uidMappings", ONE)];
+    let faults = faults(&config(&[&joined[..], &maps[..]].concat()));
+    let text = "linux.namespaces[0].path: cannot be joined together with a new user namespace";
+    assert!(faults.iter().any(|fault| fault.starts_with(text)), "{faults:?}");
+    let time = |pointer, value| self::faults(&config(&[(ns, "{\"type\":\"time\"}"), (pointer, value)]));
     let faults = time("/linux/timeOffsets/realtime", "{}");
     assert_eq!(faults, ["linux.timeOffsets.realtime: unknown clock: boottime or monotonic"]);
     let faults = time("/linux/timeOffsets/boottime/nanosecs", "1000000000");

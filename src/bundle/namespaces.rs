@@ -11,7 +11,19 @@ pub fn lower(linux: &spec::Linux, problems: &mut Problems, warnings: &mut Vec<St
     let mut namespaces = lower_list(&linux.namespaces, problems);
     lower_id_maps(&mut namespaces, linux, problems, warnings);
     lower_time_offsets(&mut namespaces, linux, problems);
+    refuse_foreign_mounts(&namespaces, problems);
     namespaces
+}
+
+/// A new user namespace has no power over a mount namespace that was there before it: the kernel lets
+/// nobody of it in.
+fn refuse_foreign_mounts(namespaces: &Namespaces, problems: &mut Problems) {
+    let joined = namespaces.join.iter().find(|join| join.kind == NamespaceKind::Mount);
+    if let Some(join) = joined.filter(|_| namespaces.creates(NamespaceKind::User)) {
+        let text = "cannot be joined together with a new user namespace: join the user namespace that owns it, \
+                    or make a new mount namespace";
+        problems.add(format!("linux.namespaces[{}].path", join.index), text);
+    }
 }
 
 fn lower_list(list: &[spec::Namespace], problems: &mut Problems) -> Namespaces {

@@ -1,8 +1,10 @@
 //! The `intel_rdt` member of a stats event: what resctrl says about a container's group, in the keys
 //! that callers of `events --stats` know. Called by `events` for containers made with linux.intelRdt.
 
+use crate::hostfs;
+use rustix::fs::{Dir, OFlags};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Empty for a container without linux.intelRdt.
 #[derive(Debug, Default, Serialize)]
@@ -72,7 +74,8 @@ fn is_zero(value: &u64) -> bool {
 /// Reads what there is of `group`, and of its monitoring group where the container has one. `root` is
 /// where resctrl is mounted. What the CPU does not have, and a group that is gone, is left out.
 pub fn of(root: &Path, group: &Path, monitor: Option<&Path>) -> IntelRdt {
-    let info = |kind: &str| Some(root.join("info").join(kind)).filter(|directory| directory.is_dir());
+    let info =
+        |kind: &str| Some(root.join("info").join(kind)).filter(|directory| hostfs::is_directory(directory));
     let cache = info("L3").map(|directory| CacheInfo {
         cbm_mask: text(&directory.join("cbm_mask")),
         min_cbm_bits: number(&directory.join("min_cbm_bits")),
@@ -89,12 +92,11 @@ pub fn of(root: &Path, group: &Path, monitor: Option<&Path>) -> IntelRdt {
     let features = info("L3_MON").map(|directory| text(&directory.join("mon_features"))).unwrap_or_default();
     let has = |name: &str| features.lines().any(|feature| feature.trim() == name);
     let nodes = nodes(&monitor.unwrap_or(group).join("mon_data"));
-    let traffic = |node: &std::path::PathBuf| Traffic {
+    let traffic = |node: &PathBuf| Traffic {
         mbm_total_bytes: number(&node.join("mbm_total_bytes")),
         mbm_local_bytes: number(&node.join("mbm_local_bytes")),
     };
-    let occupancy =
-        |node: &std::path::PathBuf| Occupancy { llc_occupancy: number(&node.join("llc_occupancy")) };
+    let occupancy = |node: &PathBuf| Occupancy { llc_occupancy: number(&node.join("llc_occupancy")) };
     IntelRdt {
         l3_cache_schema_root: line(&of_root, "L3", cache.is_some()),
         l3_cache_schema: line(&of_group, "L3", cache.is_some()),
@@ -109,7 +111,7 @@ pub fn of(root: &Path, group: &Path, monitor: Option<&Path>) -> IntelRdt {
 }
 
 fn text(path: &Path) -> String {
-    std::fs::read_to_string(path).map(|text| text.trim_end().to_string()).unwrap_or_default()
+    hostfs::read_to_string(path).map(|text| text.trim_end().to_string()).unwrap_or_default()
 }
 
 fn number(path: &Path) -> u64 {
@@ -126,12 +128,12 @@ fn line(schemata: &str, resource: &str, present: bool) -> String {
 }
 
 /// The directories of the L3 caches in `mon_data`, in their order.
-fn nodes(directory: &Path) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let is_cache = |path: &std::path::PathBuf| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("mon_L3_"))
-    };
-    let mut nodes: Vec<_> = entries.map(|entry| entry.path()).filter(is_cache).collect();
+fn nodes(directory: &Path) -> Vec<PathBuf> {
+    let opened = hostfs::open(directory, OFlags::RDONLY | OFlags::DIRECTORY).and_then(Dir::new);
+    let entries = opened.into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut nodes: Vec<PathBuf> =
+        names.filter(|name| name.starts_with("mon_L3_")).map(|name| directory.join(name)).collect();
     nodes.sort();
     nodes
 }

@@ -13,13 +13,14 @@ use crate::init::{self, Job};
 use crate::namespaces::{self, Detour};
 use crate::procfs::Procfs;
 use crate::rootfs::MountFeatures;
-use crate::rootfs::mount::clone_tree;
+use crate::rootfs::mount::{clone_tree, new_filesystem};
 use crate::seccomp::notify;
 use crate::sys::clone::{Forked, clone3, setns};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::{exe, signal};
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::OFlags;
+use rustix::mount::MountAttrFlags;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What the host side decides beside the plan.
@@ -257,10 +258,13 @@ fn answer(launched: &Launched, result: Result<OwnedFd>) -> Result<()> {
     }
 }
 
-/// The source of a bind mount, with its id map.
+/// The source of a bind mount, with its id map; or a sysfs.
 fn give_source(plan: &Plan, index: u32, procfs: &Procfs, launched: &Launched) -> Result<OwnedFd> {
     let mount = plan.mounts.iter().find(|m| m.index == index as usize);
     let mount = mount.with_context(|| format!("mounts[{index}] does not exist"))?;
+    if let MountSource::Filesystem { kind, super_flags, data, .. } = &mount.source {
+        return new_sysfs(kind, *super_flags, data, mount.attributes.set, launched);
+    }
     let tree = open_source(mount, launched)?;
     if let Some(map) = &mount.id_map {
         map_ids(&tree, map, procfs, launched.pid)?;
@@ -281,6 +285,24 @@ fn open_source(mount: &Mount, launched: &Launched) -> Result<OwnedFd> {
         .doing(|| format!("clone `{}`", path.display()));
     setns(&home, NamespaceKind::Mount.flag()).doing(|| "return to the host's mount namespace")?;
     rustix::process::fchdir(&cwd).doing(|| "return to the working directory")?;
+    tree
+}
+
+/// A sysfs of the network namespace that init joined, which its user namespace does not own: only the
+/// owner may mount it, and it shows the network of whoever mounts it.
+fn new_sysfs(
+    kind: &str,
+    super_flags: u64,
+    data: &[(String, Option<String>)],
+    attributes: u64,
+    launched: &Launched,
+) -> Result<OwnedFd> {
+    let home = hostfs::open("/proc/self/ns/net", OFlags::RDONLY).doing(|| "keep the network namespace")?;
+    setns(&launched.pidfd, NamespaceKind::Network.flag())
+        .doing(|| "enter the container's network namespace")?;
+    let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
+    let tree = new_filesystem(kind, "", super_flags, data, attributes);
+    setns(&home, NamespaceKind::Network.flag()).doing(|| "return to the host's network namespace")?;
     tree
 }
 

@@ -140,7 +140,7 @@ impl Place {
     /// What resctrl says about the container's group.
     pub fn stats(&self) -> rdt_stats::IntelRdt {
         // The root has `info`; the group is the root or directly below it.
-        let root = self.group.ancestors().find(|above| above.join("info").is_dir());
+        let root = self.group.ancestors().find(|above| hostfs::is_directory(&above.join("info")));
         rdt_stats::of(root.unwrap_or(&self.group), &self.group, self.monitor.as_deref())
     }
 

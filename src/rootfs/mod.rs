@@ -39,8 +39,8 @@ impl MountFeatures {
     }
 }
 
-/// Asks the host side for what init may not open or map itself: the source of the bind mount with
-/// this index, as a detached mount with the mount's id map.
+/// Asks the host side for what init may not open, map or mount itself: the source of the bind mount
+/// with this index, as a detached mount with the mount's id map, or its new sysfs.
 pub type AskHost<'a> = dyn FnMut(usize) -> Result<OwnedFd> + 'a;
 
 /// The root being built.

@@ -247,7 +247,7 @@ fn filesystem(
     let attributes = MountAttrFlags::from_bits_retain(attributes);
     let tree = match new_filesystem(kind, source, super_flags, &data, attributes) {
         Err(error) if builder.in_user_namespace && crate::error::errno_of(&error) == libc::EPERM => {
-            super::userns::fallback(builder, kind, error)?
+            super::userns::fallback(builder, kind, m.index, error)?
         }
         other => other?,
     };

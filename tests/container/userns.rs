@@ -110,7 +110,7 @@ fn devices_are_bound_and_locked() {
     let mut t = Sandbox::new();
     t.map_users(100_000);
     t.config["linux"]["devices"] = json!([
-        {"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11},
+        {"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o600, "uid": 7, "gid": 7},
         {"path": "/nodes/pipe", "type": "p", "fileMode": 0o640, "uid": 3, "gid": 4},
     ]);
     let result = t.actions(&[
@@ -122,6 +122,10 @@ fn devices_are_bound_and_locked() {
     ]);
     assert_eq!(result[0]["ok"], true);
     assert_eq!((&result[1]["ok"]["type"], &result[1]["ok"]["minor"]), (&json!("char"), &json!(11)));
+    // It is the host's own node: with the host's mode, and an owner that is not in the map.
+    let host = std::os::unix::fs::MetadataExt::mode(&fs::metadata("/dev/kmsg").unwrap()) & 0o7777;
+    assert_eq!(result[1]["ok"]["mode"], format!("{host:o}"));
+    assert_eq!(result[1]["ok"]["uid"], 65534);
     let pipe = &result[2]["ok"];
     assert_eq!(
         (&pipe["type"], &pipe["mode"], &pipe["uid"], &pipe["gid"]),
@@ -289,10 +293,16 @@ fn namespaces_that_the_host_owns_with_a_new_user_namespace() {
     t.config.as_object_mut().unwrap().remove("hostname");
     use std::os::unix::fs::MetadataExt;
     let wanted = format!("net:[{}]", fs::metadata(&file).unwrap().ino());
+    host_command("ip", &["-n", &name, "link", "add", "ox0", "type", "veth", "peer", "name", "ox1"]).ok();
     let outcome = t.run_args(&["payload", "report"]);
+    let listed = t.run_args(&["payload", "do", "ls /sys/class/net", "write /sys/class/net/ox0/mtu 1400"]);
     host_command("ip", &["netns", "del", &name]).ok();
     let report = outcome.ok().json();
     assert_eq!(report["namespaces"]["net"], wanted);
+    // Its sysfs shows that network, not the host's, and stays as read-only as the configuration says.
+    let listed = listed.ok().json();
+    assert_eq!(listed[0]["ok"], json!(["lo", "ox0", "ox1"]), "{listed}");
+    assert!(listed[1]["err"].is_string(), "{listed}");
     let uts = fs::read_link(of_first("uts")).unwrap().display().to_string();
     assert_eq!(report["namespaces"]["uts"], uts);
     assert_eq!(words(&report["uid_map"]), [0, 100_000, 65536]);
