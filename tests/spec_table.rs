@@ -67,9 +67,10 @@ fn tests_that_are_named_exist() {
     let mut sources = std::collections::BTreeMap::new();
     let mut missing = Vec::new();
     for name in cells(tables, 2) {
-        let [area, file, function] = name.split("::").collect::<Vec<_>>()[..] else {
+        let [area, files @ .., function] = &name.split("::").collect::<Vec<_>>()[..] else {
             panic!("`{name}` is not AREA::FILE::FUNCTION");
         };
+        let (area, file) = (*area, files.join("/"));
         let directory = match area {
             "container" => "tests/container",
             "container_src" => "src/container",

@@ -108,6 +108,7 @@ pub fn exec_with(verb: &str, words: &[&str]) {
                 });
             }
             "with-blocked" => block(argument),
+            "with-enosys" => without_calls(argument),
             "with-pdeathsig" => assert_eq!(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL), 0),
             "with-fd" => leak(argument),
             "with-listen" => {
@@ -153,6 +154,28 @@ unsafe fn block(list: &str) {
             libc::sigaddset(&mut set, n.parse().unwrap());
         });
         assert_eq!(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()), 0);
+    }
+}
+
+/// Makes system calls of a comma separated list of numbers answer ENOSYS, as an old kernel would.
+///
+/// # Safety
+/// None beyond the C calls inside; the filter lives until it is loaded.
+unsafe fn without_calls(list: &str) {
+    let step = |code: u32, jt: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    let numbers: Vec<u32> = list.split(',').map(|n| n.parse().unwrap()).collect();
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    let mut filter = vec![step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
+    for (index, number) in numbers.iter().enumerate() {
+        let over = numbers.len() - index;
+        filter.push(step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, over as u8, *number));
+    }
+    filter.push(step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW));
+    filter.push(step(libc::BPF_RET | libc::BPF_K, 0, refuse));
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program and its length describe the vector, which outlives the call.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program), 0, "seccomp");
     }
 }
 
