@@ -397,6 +397,8 @@ pub static COMMANDS: &[CommandRow] = &[
             value("memory", &[], "SIZE", "memory limit, -1 for none"),
             value("memory-reservation", &[], "SIZE", "soft memory limit, -1 for none"),
             value("memory-swap", &[], "SIZE", "limit of memory and swap together, -1 for none"),
+            value("kernel-memory", &[], "SIZE", "limit of kernel memory, on old kernels with cgroup v1"),
+            value("kernel-memory-tcp", &[], "SIZE", "limit of TCP buffers, on cgroup v1"),
             value("pids-limit", &[], "N", "limit of processes and threads, -1 for none"),
             value("l3-cache-schema", &[], "SCHEMA", "Intel RDT schema of the L3 cache"),
             value("mem-bw-schema", &[], "SCHEMA", "Intel RDT schema of the memory bandwidth"),

@@ -31,7 +31,7 @@ pub enum Source {
 }
 
 /// Options that a file of resources excludes.
-const LIMITS: [&str; 14] = [
+const LIMITS: [&str; 16] = [
     "blkio-weight",
     "cpu-period",
     "cpu-quota",
@@ -45,6 +45,8 @@ const LIMITS: [&str; 14] = [
     "memory",
     "memory-reservation",
     "memory-swap",
+    "kernel-memory",
+    "kernel-memory-tcp",
     "pids-limit",
 ];
 
@@ -76,6 +78,8 @@ fn resources(matches: &Matches) -> Result<Resources> {
         limit: matches.parsed("memory", quantity::bytes)?,
         reservation: matches.parsed("memory-reservation", quantity::bytes)?,
         swap: matches.parsed("memory-swap", quantity::bytes)?,
+        kernel: matches.parsed("kernel-memory", quantity::bytes)?,
+        kernel_tcp: matches.parsed("kernel-memory-tcp", quantity::bytes)?,
         ..Memory::default()
     };
     let cpu = Cpu {
@@ -94,7 +98,7 @@ fn resources(matches: &Matches) -> Result<Resources> {
     let any =
         |prefix: &str| LIMITS.iter().any(|name| name.starts_with(prefix) && matches.last(name).is_some());
     Ok(Resources {
-        memory: any("memory").then_some(memory),
+        memory: (any("memory") || any("kernel")).then_some(memory),
         cpu: any("cpu").then_some(cpu),
         pids: any("pids").then_some(pids),
         block_io: any("blkio").then_some(block_io),
@@ -137,13 +141,14 @@ mod tests {
         let all = limits(
             "--memory 50M c --memory-reservation 33M --memory-swap -1 --pids-limit 20 --cpu-period 900000 \
              --cpu-quota -1 --cpu-share 100 --cpu-burst 500 --cpu-idle 1 --cpuset-cpus 0-1 --cpuset-mems 0 \
-             --cpu-rt-period 7 --cpu-rt-runtime 8 --blkio-weight 500",
+             --cpu-rt-period 7 --cpu-rt-runtime 8 --blkio-weight 500 --kernel-memory 1M --kernel-memory-tcp 0",
         );
         let memory = all.memory.unwrap();
         assert_eq!(
             (memory.limit, memory.reservation, memory.swap),
             (Some(50 << 20), Some(33 << 20), Some(-1))
         );
+        assert_eq!((memory.kernel, memory.kernel_tcp), (Some(1 << 20), Some(0)));
         let cpu = all.cpu.unwrap();
         assert_eq!(
             (cpu.period, cpu.quota, cpu.shares, cpu.burst),

@@ -269,6 +269,22 @@ mod tests {
     }
 
     #[test]
+    fn schemata_are_updated_line_by_line() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::below(root.path(), &rdt("gold", false), "box");
+        let error = format!("{:#}", place.update(&["L3:0=f"]).unwrap_err());
+        assert!(error.starts_with("read `") && error.contains("/gold/schemata`"), "{error}");
+        std::fs::create_dir(&place.group).unwrap();
+        let file = place.group.join("schemata");
+        std::fs::write(&file, "L3:0=ff\n").unwrap();
+        place.update(&["L3:0=0f"]).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "L3:0=0f\n");
+        // Each line is one write at the start of the file, as resctrl wants it.
+        place.update(&["L3:0=f0", "MB:0=20"]).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "MB:0=20\n");
+    }
+
+    #[test]
     fn schemata_are_compared_by_their_meaning() {
         let actual = "    MB:0= 70;1=100\n    L3:0=00ff;1=7FFF\n";
         for (expected, holding) in [

@@ -16,6 +16,7 @@ mod bad_input;
 mod cgroups;
 mod create_failures;
 mod docker;
+mod edges;
 mod exec;
 mod exec_errors;
 mod gc;

@@ -188,6 +188,34 @@ fn json_log_is_what_engines_parse() {
 }
 
 #[test]
+fn log_goes_to_the_system_log_and_to_the_journal() {
+    if !is_oxrun() {
+        skip!("only oxrun logs to daemons");
+    }
+    let t = Sandbox::new();
+    let socket = t.path("daemon");
+    let daemon = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    daemon.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    for (target, above, place) in
+        [("syslog:box", "/dev", "/dev/log"), ("journald:box", "/run", "/run/systemd/journal/socket")]
+    {
+        let script = format!(
+            "mount -t tmpfs x {above}; mkdir -p $(dirname {place}); : > {place}; mount --bind {socket} {place}"
+        );
+        let command = t.after_mounts(&script, &["--log", target, "state", "no-such-id"]);
+        let outcome = t.spawn(command).wait().failed();
+        assert!(outcome.stderr.contains("does not exist"), "{}", outcome.stderr);
+        let mut datagram = [0u8; 4096];
+        let size = daemon.recv(&mut datagram).expect("a datagram");
+        let text = String::from_utf8_lossy(&datagram[..size]);
+        assert!(text.contains("box") && text.contains("container does not exist"), "{text:?}");
+        let priority = if target.starts_with("syslog") { "<27>box[" } else { "PRIORITY=3\n" };
+        assert!(text.starts_with(priority), "{text:?}");
+    }
+    t.runtime(&["--log", "mail:box", "state", "no-such-id"]).failed();
+}
+
+#[test]
 fn log_file_that_cannot_be_opened_is_an_error() {
     let t = Sandbox::new();
     t.runtime(&["--log", "/no/such/directory/log", "list"]).failed();

@@ -76,6 +76,50 @@ fn every_option_reaches_the_kernel() {
 }
 
 #[test]
+fn burst_and_idle_reach_the_kernel() {
+    let mut t = Sandbox::new();
+    running(&mut t);
+    update(&t, &["--cpu-period", "100000", "--cpu-quota", "50000", "--cpu-burst", "10000"]).ok();
+    assert_eq!(value(&t, "cpu", "cpu.cfs_burst_us", "cpu.max.burst"), "10000");
+    update(&t, &["--cpu-idle", "1"]).ok();
+    assert_eq!(value(&t, "cpu", "cpu.idle", "cpu.idle"), "1");
+}
+
+#[test]
+fn options_that_the_kernel_has_no_file_for_are_refused() {
+    if !is_oxrun() {
+        skip!("another runtime ignores some of them");
+    }
+    let mut t = Sandbox::new();
+    running(&mut t);
+    let has = |controller: &str, name: &str| file(&t, controller, name).exists();
+    for (option, amount, there, named) in [
+        ("--cpu-rt-runtime", "1000", has("cpu", "cpu.rt_runtime_us"), "cpu.realtimeRuntime"),
+        (
+            "--blkio-weight",
+            "500",
+            has("blkio", "blkio.weight") || has("blkio", "blkio.bfq.weight"),
+            "blockIO.weight",
+        ),
+        ("--kernel-memory", "1M", has("memory", "memory.kmem.limit_in_bytes"), "memory.kernel"),
+        ("--kernel-memory-tcp", "1M", has("memory", "memory.kmem.tcp.limit_in_bytes"), "memory.kernelTCP"),
+    ] {
+        let outcome = update(&t, &["--pids-limit", "55", option, amount]);
+        if there {
+            outcome.ok();
+            assert_eq!(pids(&t), "55");
+            update(&t, &["--pids-limit", "-1"]).ok();
+        } else {
+            outcome.failed().says(&[named]).one_line();
+            assert_eq!(pids(&t), "max", "{option}: the other limit is back");
+        }
+    }
+    if has("memory", "memory.kmem.tcp.limit_in_bytes") {
+        assert_eq!(value(&t, "memory", "memory.kmem.tcp.limit_in_bytes", ""), (1 << 20).to_string());
+    }
+}
+
+#[test]
 fn options_may_come_after_the_id() {
     if !is_oxrun() {
         skip!("another runtime takes options before the id alone");
@@ -213,6 +257,11 @@ fn paused_processes_do_not_run() {
 fn cache_schemata_need_a_group() {
     let mut t = Sandbox::new();
     running(&mut t);
-    update(&t, &["--l3-cache-schema", "L3:0=f"]).failed();
-    update(&t, &["--mem-bw-schema", "MB:0=10"]).failed();
+    for option in ["--l3-cache-schema=L3:0=f", "--mem-bw-schema=MB:0=10"] {
+        let outcome = update(&t, &["--pids-limit", "55", option]).failed().one_line();
+        outcome.says_in_oxrun("need a container made with linux.intelRdt");
+        if is_oxrun() {
+            assert_eq!(pids(&t), "max", "{option}: the other limit is back");
+        }
+    }
 }
