@@ -9,7 +9,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
 
-.PHONY: all build demo test test-v2 soak bench lint conformance integration install clean help
+.PHONY: all build demo test test-security test-v2 soak bench lint conformance integration install clean help
 
 all: build
 
@@ -17,6 +17,7 @@ help:
 	@echo 'make build        the release binary: $(BINARY)'
 	@echo 'make demo         build it and run a container that shows itself (root)'
 	@echo 'make test         build and run all tests (root)'
+	@echo 'make test-security  what docs/security.md names, with its counts (root)'
 	@echo 'make test-v2      the tests in a virtual machine with systemd and cgroup v2 alone'
 	@echo 'make soak         1,000 containers in a row and 200 by eight, the host compared (root)'
 	@echo 'make bench [PEERS="crun runc"] [QUICK=1] [SCENARIO="run exec"]   oxrun and others side by side (root)'
@@ -36,6 +37,10 @@ demo: build
 test:
 	@tools/packages $(TEST_PACKAGES)
 	cargo test --no-fail-fast --target $(TARGET)
+
+test-security:
+	@tools/packages $(TEST_PACKAGES)
+	@tools/test-security $(TARGET)
 
 test-v2:
 	@tools/packages $(BUILD_PACKAGES)

@@ -3,24 +3,10 @@
 #![allow(missing_docs, clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod tables;
+
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
-
-fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(repository(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
-}
-
-/// The words in backticks of one cell of each row of the tables.
-fn cells(document: &str, column: usize) -> Vec<String> {
-    let rows = document.lines().filter(|line| line.starts_with("| "));
-    let cells = rows.filter_map(|row| row.split('|').nth(column + 1));
-    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_string)).collect()
-}
+use tables::{cells, missing_tests, read};
 
 /// `a.{b,c}.d` as `a.b.d` and `a.c.d`.
 fn expand(pattern: &str) -> Vec<String> {
@@ -64,29 +50,7 @@ fn every_line_without_a_test_is_an_exception() {
 fn tests_that_are_named_exist() {
     let document = read("docs/spec.md");
     let (tables, _) = document.split_once("## Exceptions").unwrap();
-    let mut sources = std::collections::BTreeMap::new();
-    let mut missing = Vec::new();
-    for name in cells(tables, 2) {
-        let [area, files @ .., function] = &name.split("::").collect::<Vec<_>>()[..] else {
-            panic!("`{name}` is not AREA::FILE::FUNCTION");
-        };
-        let (area, file) = (*area, files.join("/"));
-        let directory = match area {
-            "container" => "tests/container",
-            "container_src" => "src/container",
-            "bundle" => "src/bundle",
-            "cgroup" => "src/cgroup",
-            "seccomp" => "src/seccomp",
-            other => panic!("`{other}` of `{name}` is no known directory"),
-        };
-        let path = format!("{directory}/{file}.rs");
-        let source = sources.entry(path.clone()).or_insert_with(|| read(&path));
-        let before =
-            source.find(&format!("\nfn {function}(")).or(source.find(&format!("    fn {function}(")));
-        if before.is_none_or(|at| !source[..at].trim_end().ends_with("#[test]")) {
-            missing.push(name);
-        }
-    }
+    let missing = missing_tests(&cells(tables, 2));
     assert!(missing.is_empty(), "docs/spec.md names tests that do not exist: {missing:?}");
 }
 

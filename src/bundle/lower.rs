@@ -1,5 +1,6 @@
 //! The lowering: a `Spec` becomes a `Plan`. Pure. Every member is checked once, and all problems
-//! are reported at once in the order of the specification. Called by `create` and `run`.
+//! are reported at once in the order of the specification (R12: a value that cannot be applied exactly is
+//! an error, never left out). Called by `create` and `run`.
 
 use super::host::Host;
 use super::json::{NUL, Problems};

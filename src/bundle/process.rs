@@ -1,5 +1,5 @@
 //! Processes: `process` of config.json or the file of `exec --process`, made C strings, ids and
-//! masks. Called by `lower.rs` for init and by `exec`.
+//! masks (R13: ids are whole numbers and never names). Called by `lower.rs` for init and by `exec`.
 
 use super::host::Host;
 use super::json::{NUL, Problems};

@@ -221,7 +221,7 @@ pub fn devices(rules: &[DeviceRule]) -> Vec<(String, Value)> {
 pub const ANNOTATION: &str = "org.systemd.property.";
 
 /// Properties that an annotation may set, and their types: none that runs a program, changes a
-/// user or a directory, or pulls in another unit (security R17).
+/// user or a directory, or pulls in another unit (R17).
 const ALLOWED: [(&str, &str); 22] = [
     ("After", "as"),
     ("Before", "as"),

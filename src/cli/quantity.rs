@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail};
 use std::time::Duration;
 
-/// A user or group id: digits alone, at most 4294967294 (the next one means "none", chown(2)).
+/// R13: a user or group id: digits alone, at most 4294967294 (the next one means "none", chown(2)).
 pub fn id(text: &str) -> Result<u32> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse::<u32>() {

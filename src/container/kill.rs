@@ -1,5 +1,5 @@
 //! `kill`: a signal for a container's init, by pidfd; for all of its processes by the cgroup when
-//! asked, or when a shared pid namespace lets them outlive init.
+//! asked, or when a shared pid namespace lets them outlive init (R9, R22: never by a bare pid).
 
 use super::delete::cgroup_of;
 use super::error::Error;

@@ -93,7 +93,7 @@ fn from_options(options: &Options, spec: &Spec) -> Result<Process> {
     Ok(process)
 }
 
-/// Added capabilities are never inheritable, so that no file capability gives them on
+/// R11: added capabilities are never inheritable, so that no file capability gives them on
 /// (CVE-2022-29162); ambient ones need the container's own inheritable set.
 fn add_capabilities(process: &mut Process, names: &[String]) {
     if names.is_empty() {

@@ -1,5 +1,5 @@
-//! Loading the seccomp filter, and what must be known before: the runtime makes a few system calls
-//! after it, which the filter may deny. Called by `init::process` alone.
+//! Loading the seccomp filter, last of all (R19), and what must be known before: the runtime makes a few
+//! system calls after it, which the filter may deny. Called by `init::process` alone.
 
 use super::sync::{Channel, Message};
 use crate::bundle::plan::Process;

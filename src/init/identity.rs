@@ -191,7 +191,7 @@ pub fn hold_until_filter(wanted: &Capabilities) -> Result<()> {
         .doing(|| "hold the capabilities that loading the filter needs")
 }
 
-/// The four sets that execve starts from, then the ambient ones. What the runtime itself does not
+/// R11: the four sets that execve starts from, exactly as configured, then the ambient ones. What the runtime itself does not
 /// have cannot be given and is left out of the permitted set, as the kernel would.
 pub fn capabilities(wanted: &Capabilities, now: u64) -> Result<()> {
     let permitted = wanted.permitted & now;

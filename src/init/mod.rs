@@ -141,7 +141,7 @@ fn prepare(job: &Job) -> Result<Option<process::Ready>> {
     setting.become_process().map(Some)
 }
 
-/// What the host side had open for itself (the state directory, sockets) is not for init; the
+/// R8: what the host side had open for itself (the state directory, sockets) is not for init; the
 /// caller's descriptors that the process keeps are.
 fn close_inherited(job: &Job) -> Result<()> {
     let mut keep: Vec<u32> = [job.channel.fd(), job.procfs.fd()]

@@ -60,6 +60,7 @@ impl Ready {
         preserve_fds: u32,
         hooks: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
+        // R8: whatever is still open but what the caller handed over.
         sys::cloexec_from(preserve_fds.saturating_add(3)).doing(|| "mark descriptors to be closed")?;
         signal::reset_for_exec().doing(|| "reset signals")?;
         if !self.filtered {

@@ -1,6 +1,7 @@
 //! Mounts of type `cgroup`: on cgroup v2 the one hierarchy, on v1 a tmpfs with a directory per
 //! hierarchy and links for the controllers that share one. With a cgroup namespace the kernel shows
-//! the container's part as the root; without one that part is bound. Called by `mount::mount`.
+//! the container's part as the root; without one that part is bound (R18: nothing above it can be seen,
+//! and what is mounted without a cgroup namespace is not wider). Called by `mount::mount`.
 
 use super::Builder;
 use super::mount::{clone_tree, find_target, new_filesystem, place, set_propagation};

@@ -145,7 +145,7 @@ fn copy_symlink(builder: &mut Builder, m: &Mount, path: &Path) -> Result<bool> {
     }
 }
 
-/// Sets what the options say on a detached bind mount: none leaves all as it is; any replaces the
+/// R20: sets what the options say on a detached bind mount: none leaves all as it is; any replaces the
 /// ordinary flags, save those that a user namespace may not clear and that nobody asked to. Access
 /// times are replaced only when one of their options is given, as by a remount.
 fn bind_attributes(builder: &Builder, tree: &OwnedFd, wanted: &MountAttributes) -> Result<()> {
@@ -180,6 +180,7 @@ fn keep_locked(builder: &Builder, tree: &OwnedFd, wanted: &MountAttributes, curr
     builder.set_attributes(tree, Change { set: wanted.set, clear, ..Change::default() })
 }
 
+/// R20: for all mounts below, or not at all.
 fn recursive_attributes(builder: &Builder, tree: &OwnedFd, wanted: &MountAttributes) -> Result<()> {
     if wanted.recursive_set | wanted.recursive_clear == 0 {
         return Ok(());

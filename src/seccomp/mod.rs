@@ -1,6 +1,7 @@
 //! seccomp: the policy of `linux.seccomp` compiled to a BPF program. `bundle::lower` compiles, init
 //! loads. On the way a profile is a `Policy` (checked, `policy.rs`), per architecture a `Line` of
-//! verdicts (`decision.rs`), and code (`tree.rs`, `checks.rs`) of a program (`program.rs`).
+//! verdicts (`decision.rs`), and code (`tree.rs`, `checks.rs`) of a program (`program.rs`). R19: no flag
+//! is dropped, calls newer than the profile get ENOSYS, and nothing is cached between containers.
 
 mod arch;
 mod checks;

@@ -1,4 +1,4 @@
-//! The unsafe fence: thin wrappers around system calls that rustix lacks, one topic per file. Each
+//! The unsafe fence (R24): thin wrappers around system calls that rustix lacks, one topic per file. Each
 //! wrapper turns -1 into an error and does nothing else. Nothing outside this module is unsafe.
 
 #![allow(unsafe_code)]
