@@ -2,6 +2,7 @@
 # containerd's CRI plugin with the runtime as BinaryName, driven through CRI calls as the kubelet makes them.
 set -eu
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
+. "$here/held.sh"
 
 rpc() { PYTHONPATH=$WORK timeout -k 5 "$LIMIT" /usr/bin/python3 "$here/rpc.py" "$WORK/containerd.sock" "$@"; }
 c() { timeout -k 5 "$LIMIT" ctr -a "$WORK/containerd.sock" -n k8s.io "$@"; }
@@ -23,7 +24,7 @@ config() {
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested]
   runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]
-  BinaryName = "$RUNTIME"
+  BinaryName = "$HELD"
   Root = "$WORK/rr"
 TOML
 }
@@ -35,8 +36,10 @@ cni_config() {
         ipam: {type: "host-local", subnet: "10.244.99.0/24", dataDir: $dir}}]}' > "$WORK/cni/10-ox.conflist"
 }
 
+# Everything goes through the script that can stop the runtime half way; unless asked to, it stops nothing.
 setup() {
     make_rootfs
+    make_held
     make_image docker.io/library/box:1 /bin/sh
     make_image docker.io/library/pause:1 /bin/sleep 2147483647
     protoc -I "$here" --python_out="$WORK" "$here/rpc.proto"
@@ -49,6 +52,8 @@ setup() {
 
 tidy() {
     local id
+    release
+    for id in $(own_runtime list -q); do own_runtime resume "$id" || true; done
     for id in $(rpc ListPodSandbox | jq -r '.items[].id'); do
         rpc StopPodSandbox "{\"podSandboxId\":\"$id\"}"
         rpc RemovePodSandbox "{\"podSandboxId\":\"$id\"}"
@@ -508,6 +513,130 @@ t_shim_killed() {
     until_eq CONTAINER_EXITED status state
     until_eq SANDBOX_NOTREADY pod_state
     gone "$pid"
+}
+own_runtime() { "$RUNTIME" --root "$WORK/rr/k8s.io" "$@"; }
+no_trace() {
+    until_eq "" find "$WORK/rr/k8s.io" -maxdepth 1 -name "$1"
+    until_eq "" runtimes_of "$1"
+    until_eq "" find /sys/fs/cgroup -name "$1" -type d
+}
+restart_containerd() {
+    kill -9 "$(cat "$WORK/containerd.pid")"
+    gone "$(cat "$WORK/containerd.pid")"
+    start_daemon containerd containerd --config "$WORK/containerd.toml"
+    until_true rpc Version
+}
+# start_held: a container in a pod whose start stops in the middle of the runtime's create.
+start_held() {
+    pod
+    create main '{}' sleep 1000
+    hold_create
+    start > "$WORK/start.log" 2>&1 &
+    client=$!
+    in_create
+}
+exec_held() {
+    pod
+    container main '{}' sleep 1000
+    pid=$(pid_of)
+    own_runtime pause "$ID"
+    rpc ExecSync "{\"containerId\":\"$ID\",\"timeout\":60,\"cmd\":[\"sleep\",\"2000.6\"]}" > "$WORK/exec.log" 2>&1 &
+    client=$!
+    in_exec "$pid"
+}
+t_runtime_killed_in_create() {
+    local client
+    start_held
+    kill_runtime "create .*$ID"
+    if wait "$client"; then die "start succeeded"; fi
+    has "$(cat "$WORK/start.log")" "did not terminate successfully"
+    eq "$(status reason)" StartError
+    rpc RemoveContainer "{\"containerId\":\"$ID\"}"
+    eq "$(pod_state)" SANDBOX_READY
+    oxrun_only
+    gone "$HOOK"
+    no_trace "$ID"
+}
+t_shim_killed_in_create() {
+    local client
+    start_held
+    kill -9 "$(pgrep -f "containerd-shim-runc-v2 .*-id $POD")"
+    if wait "$client"; then die "start succeeded"; fi
+    [ -s "$WORK/start.log" ] || die "the caller was told nothing"
+    until_eq SANDBOX_NOTREADY pod_state
+    release
+    tidy
+    gone "$HOOK"
+    no_trace "$POD"
+    # The clean-up that containerd calls is for the pod alone, as the shim served both.
+    own_runtime delete --force "$ID"
+    oxrun_only
+    no_trace "$ID"
+}
+t_containerd_killed_in_create() {
+    local client
+    start_held
+    restart_containerd
+    if wait "$client"; then die "start succeeded"; fi
+    [ -s "$WORK/start.log" ] || die "the caller was told nothing"
+    release
+    gone "$HOOK"
+    until_eq "" runtimes_of "create .*$ID"
+    tidy
+    oxrun_only
+    own_runtime delete --force "$ID"
+    no_trace "$ID"
+    no_trace "$POD"
+}
+t_runtime_killed_in_exec() {
+    local client pid
+    exec_held
+    kill_runtime "exec .*$ID"
+    if wait "$client"; then die "exec succeeded"; fi
+    has "$(cat "$WORK/exec.log")" "did not terminate successfully"
+    own_runtime resume "$ID"
+    says again echo again
+    oxrun_only
+    until_eq "$pid" cat "$(cgroup_dir "$pid" pids)/cgroup.procs"
+}
+t_shim_killed_in_exec() {
+    local client pid
+    exec_held
+    kill -9 "$(pgrep -f "containerd-shim-runc-v2 .*-id $POD")"
+    if wait "$client"; then die "exec succeeded"; fi
+    [ -s "$WORK/exec.log" ] || die "the caller was told nothing"
+    until_eq CONTAINER_EXITED status state
+    gone "$pid"
+    tidy
+    no_trace "$ID"
+}
+t_containerd_killed_in_exec() {
+    local client pid
+    exec_held
+    restart_containerd
+    if wait "$client"; then die "exec succeeded"; fi
+    [ -s "$WORK/exec.log" ] || die "the caller was told nothing"
+    own_runtime resume "$ID"
+    says again echo again
+    eq "$(status state)" CONTAINER_RUNNING
+}
+t_console_dead_in_create() {
+    pod
+    create main '{"tty":true}' sh
+    deafen
+    status_of 1 start
+    has "$output" nobody-listens
+    eq "$(status reason)" StartError
+    no_trace "$ID"
+}
+t_console_dead_in_exec() {
+    pod
+    container main '{}' sleep 1000
+    deafen
+    output=$(rpc exec "$ID" tty sh 2>&1) && die "exec succeeded"
+    has "$output" nobody-listens
+    release
+    says again echo again
 }
 t_nothing_left() {
     tidy

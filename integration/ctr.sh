@@ -21,7 +21,7 @@ setup() {
 tidy() {
     local id
     release
-    for id in $(ls "$WORK/rr/ox-ctr" 2> /dev/null); do "$RUNTIME" --root "$WORK/rr/ox-ctr" resume "$id"; done
+    for id in $(ls "$WORK/rr/ox-ctr" 2> /dev/null); do "$RUNTIME" --root "$WORK/rr/ox-ctr" resume "$id" || true; done
     for id in $(c task ls -q); do c task kill -a -s KILL "$id"; c task rm -f "$id"; done
     for id in $(c container ls -q); do c container rm "$id"; done
 }

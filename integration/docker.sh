@@ -34,7 +34,7 @@ setup() {
 tidy() {
     local ids id
     release
-    for id in $(own_runtime list -q); do own_runtime resume "$id"; done
+    for id in $(own_runtime list -q); do own_runtime resume "$id" || true; done
     ids=$(d ps -aq)
     # shellcheck disable=SC2086
     [ -z "$ids" ] || d rm -fv $ids

@@ -43,7 +43,10 @@ pub fn main() -> ExitCode {
 fn invoke() -> Result<u8> {
     let invocation = cli::parse::parse(std::env::args_os().skip(1))?;
     log::open(&invocation.global.log_settings())?;
-    dispatch(&invocation.global, invocation.command?)
+    match invocation.command {
+        Err(error) if invocation.is_exec => Ok(no_process(&error)),
+        command => dispatch(&invocation.global, command?),
+    }
 }
 
 fn dispatch(global: &Global, command: Command) -> Result<u8> {
@@ -111,10 +114,13 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
 /// The exit status of `exec` is that of its process; 255 says that there was none.
 fn exec_status(root: &std::path::Path, args: &cli::exec::Exec) -> u8 {
     let run = || container::exec::exec(&existing(root, &args.id)?, args);
-    run().unwrap_or_else(|error| {
-        error!("{}", log::describe(&error));
-        255
-    })
+    run().unwrap_or_else(|error| no_process(&error))
+}
+
+/// The exit status of an `exec` that failed.
+fn no_process(error: &anyhow::Error) -> u8 {
+    error!("{}", log::describe(error));
+    255
 }
 
 /// Where the states are.

@@ -19,6 +19,8 @@ pub struct Invocation {
     pub global: Global,
     /// What to do.
     pub command: Result<Command>,
+    /// Whether the command is `exec`, whose failures have an exit status of their own.
+    pub is_exec: bool,
 }
 
 /// Reads the arguments, without the program's name.
@@ -31,7 +33,8 @@ where
     matches.read(&mut parser, Some(1))?;
     let global = Global::build(&matches)?;
     let command = command(&matches, &mut parser);
-    Ok(Invocation { global, command })
+    let is_exec = matches.arguments.first().is_some_and(|name| name == "exec");
+    Ok(Invocation { global, command, is_exec })
 }
 
 /// The command after the global options.
