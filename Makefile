@@ -4,12 +4,14 @@
 TARGET  ?= x86_64-unknown-linux-gnu
 PREFIX  ?= /usr/local
 BINARY  := target/$(TARGET)/release/oxrun
+DIST    := build/dist
+DIST_PARTS := dist-tarball
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 # A linker and the static C library to build; busybox is the root filesystem of demo and tests.
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
 
-.PHONY: all build demo test test-security test-v2 soak bench lint conformance integration install clean help
+.PHONY: all build demo test test-security test-v2 soak bench lint conformance integration deny dist dist-tarball install clean help
 
 all: build
 
@@ -21,14 +23,16 @@ help:
 	@echo 'make test-v2      the tests in a virtual machine with systemd and cgroup v2 alone'
 	@echo 'make soak         1,000 containers in a row and 200 by eight, the host compared (root)'
 	@echo 'make bench [PEERS="crun runc"] [QUICK=1] [SCENARIO="run exec"]   oxrun and others side by side (root)'
-	@echo 'make lint         formatting and clippy, warnings denied'
+	@echo 'make lint         formatting and clippy, warnings denied, and `make deny`'
+	@echo 'make deny         licences, sources and versions of all crates'
+	@echo 'make dist         $(DIST): a tarball with the SBOM, and checksums'
 	@echo 'make conformance SUITE=DIR   a built validation suite against the binary (root)'
 	@echo 'make integration [ENGINES="ctr docker"]   real engines on top of the binary, or of RUNTIME=… (root)'
 	@echo 'make install      to $$(DESTDIR)$$(PREFIX)/sbin'
 
 build:
 	@tools/packages $(BUILD_PACKAGES)
-	OXRUN_COMMIT=$(COMMIT) cargo build --release --target $(TARGET)
+	OXRUN_COMMIT=$(COMMIT) cargo build --release --locked --target $(TARGET)
 
 demo: build
 	@tools/packages busybox-static
@@ -63,6 +67,19 @@ bench: build
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --target $(TARGET) -- -D warnings
+	tools/dependencies check
+
+# Licences, sources, versions and the tables of docs/dependencies.md.
+deny:
+	tools/dependencies check
+
+# What is handed out: each part is a target of its own that puts its file into $(DIST); the checksums
+# of all come last.
+dist: $(DIST_PARTS)
+	cd $(DIST) && rm -f SHA256SUMS && sha256sum * >SHA256SUMS && cat SHA256SUMS
+
+dist-tarball: build deny
+	tools/dist $(BINARY) $(TARGET) $(DIST)
 
 conformance: build
 	@test -n "$(SUITE)" || { echo 'make conformance SUITE=DIR: the directory of a built suite is missing' >&2; exit 1; }
