@@ -12,6 +12,8 @@ pub mod process;
 pub mod pty;
 pub mod signal;
 pub mod spawn;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 

@@ -213,27 +213,29 @@ pub fn in_child(test: impl FnOnce()) -> i32 {
     if waited == pid { libc::WEXITSTATUS(status) + 256 * libc::WTERMSIG(status) } else { -1 }
 }
 
+/// Makes system calls of the calling test process answer ENOSYS.
+#[cfg(test)]
+pub fn deny(numbers: &[libc::c_long]) {
+    const RETURN_ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut filter = vec![instruction(0x20, 0, 0, 0)]; // load the number of the call
+    for number in numbers {
+        filter.push(instruction(0x15, 0, 1, *number as u32)); // if it is this one
+        filter.push(instruction(0x06, 0, 0, RETURN_ENOSYS));
+    }
+    filter.push(instruction(0x06, 0, 0, libc::SECCOMP_RET_ALLOW));
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the filter lives during the call and len says how long it is.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
-
-    fn deny(numbers: &[libc::c_long]) {
-        const RETURN_ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
-        let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-        let mut filter = vec![instruction(0x20, 0, 0, 0)]; // load the number of the call
-        for number in numbers {
-            filter.push(instruction(0x15, 0, 1, *number as u32)); // if it is this one
-            filter.push(instruction(0x06, 0, 0, RETURN_ENOSYS));
-        }
-        filter.push(instruction(0x06, 0, 0, libc::SECCOMP_RET_ALLOW));
-        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-        // SAFETY: the filter lives during the call and len says how long it is.
-        unsafe {
-            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
-        }
-    }
 
     #[test]
     fn works_under_a_filter_without_clone3_and_close_range() {
