@@ -212,7 +212,7 @@ run_held() {
     bu run --runtime "$HELD" "$C" -- sleep 31.42 > "$WORK/run.log" 2>&1 &
     client=$!
     in_create
-    MAKER=$(pgrep -o -f "^$RUNTIME .*create .*buildah-buildah")
+    MAKER=$(runtimes_of "create .*buildah-buildah" | head -n 1)
 }
 t_run_runtime_killed_in_create() {
     local client

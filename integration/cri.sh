@@ -647,7 +647,7 @@ t_nothing_left() {
 }
 shims() { pgrep -f "containerd-shim-runc-v2 .*-address $WORK/" || true; }
 after_all() {
-    [ -n "${KEEP:-}" ] || find /sys/fs/cgroup -depth -type d '(' -path '*/ox-pods*' -o -path '*/k8s.io' ')' -exec rmdir {} + 2>/dev/null
+    [ -n "${KEEP:-}" ] || find /sys/fs/cgroup -depth -type d '(' -path '*/ox-pods*' -o -path '*/k8s.io' -o -path '*/k8s.io/*' ')' -exec rmdir {} + 2>/dev/null
     rm -rf /run/netns/cni-* 2>/dev/null
 }
 

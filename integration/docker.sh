@@ -593,9 +593,11 @@ t_daemon_killed_in_create() {
     release
     d rm -f "$SCENARIO"
     gone "$HOOK"
-    # The restarted daemon does not know the task that containerd finished: it takes it away when it starts.
+    # containerd calls the clean-up as its client is gone, but may forget the shim.
+    local shim
+    if shim=$(shim_of "$id"); then kill -9 $shim; fi
     oxrun_only
-    until_eq "" runtimes_of "create .*$id"
+    no_trace "$id"
 }
 t_shim_killed_in_create() {
     local id client

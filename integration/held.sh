@@ -61,8 +61,8 @@ in_exec() {
 }
 second_process() { [ "$(wc -l < "$1")" -ge 2 ]; }
 
-# runtimes_of TEXT: processes of the runtime under test with TEXT in their arguments; the command that was
-# called is the oldest, its clones come after it.
+# runtimes_of TEXT: processes of the runtime under test with TEXT in their arguments, by pid: the command that
+# was called is the first, its clones come after it.
 runtimes_of() { pgrep -f "^$RUNTIME .*$1" || true; }
-kill_runtime() { kill -9 "$(pgrep -o -f "^$RUNTIME .*$1")"; }
+kill_runtime() { kill -9 "$(runtimes_of "$1" | head -n 1)"; }
 no_group() { [ ! -d "$1" ]; }

@@ -525,7 +525,7 @@ t_podman_killed_in_create() {
     gone "$HOOK"
     oxrun_only
     # Podman does not know what its monitor went on to make.
-    [ -n "$ROOTLESS" ] || own_runtime delete --force "$id"
+    if [ -z "$ROOTLESS" ]; then own_runtime delete --force "$id"; else e podman unshare "$RUNTIME" delete --force "$id"; fi
     no_trace "$id"
 }
 t_runtime_killed_in_create() {
