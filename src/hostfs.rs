@@ -63,6 +63,12 @@ pub fn filesystem_type(path: impl Arg) -> rustix::io::Result<u64> {
     rustix::fs::statfs(path).map(|s| s.f_type.cast_unsigned())
 }
 
+/// The mount that a directory is on (STATX_MNT_ID, Linux 5.8).
+pub fn mount_id(path: &Path) -> rustix::io::Result<u64> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id)
+}
+
 /// The path without links and dots.
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
     path.canonicalize()

@@ -18,6 +18,8 @@ use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::{self, Options};
 use crate::cgroup::{self, Manager};
 use crate::cli::command::{CgroupManager, Create};
+use crate::error::Doing;
+use crate::hostfs;
 use crate::init::sync::Message;
 use anyhow::{Context, Result, bail};
 use std::os::fd::{AsFd, OwnedFd};
@@ -77,6 +79,7 @@ pub fn create(
     let mut cgroup = cgroup_of(settings, &plan, &args.id, &host)?;
     let mut rdt = rdt::Place::find(plan.intel_rdt.as_ref(), &args.id)?;
     let creating = creating_state(args, &plan, &cgroup, rdt.clone())?;
+    let root_mount = creating.root_mount;
     let entry = reserve(states, &creating, &config)?;
     // A cgroup that cannot be made, or that others are in, is left as it is.
     if let Err(error) = cgroup.create().or_else(|error| go_without(&plan, settings, error)) {
@@ -92,7 +95,7 @@ pub fn create(
         Ok((_, launched)) => Ok(Created { entry, launched, plan }),
         Err(error) => {
             rdt.iter_mut().for_each(rdt::Place::undo);
-            undo(entry, &mut cgroup, &plan);
+            undo(entry, &mut cgroup, &plan, root_mount);
             Err(error)
         }
     }
@@ -192,12 +195,22 @@ fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager, rdt: Option<rdt:
         rdt,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         own_mount_namespace: plan.namespaces.has(NamespaceKind::Mount),
+        root_mount: root_mount(plan)?,
         new_keyring: !args.no_new_keyring,
         terminal: plan.process.as_ref().is_some_and(|p| p.terminal),
         poststart: !plan.hooks.poststart.is_empty(),
         poststop: !plan.hooks.poststop.is_empty(),
         annotations: plan.annotations.clone(),
     })
+}
+
+/// What the root filesystem is on before the container's mounts, where those will be the host's.
+fn root_mount(plan: &Plan) -> Result<Option<u64>> {
+    if plan.namespaces.has(NamespaceKind::Mount) {
+        return Ok(None);
+    }
+    let found = hostfs::mount_id(&plan.rootfs);
+    found.doing(|| format!("look at the root filesystem `{}`", plan.rootfs.display())).map(Some)
 }
 
 fn location_of(cgroup: &Manager) -> Result<serde_json::Value> {
@@ -288,7 +301,7 @@ fn make(
 }
 
 /// Leaves nothing of a container that could not be made; init is gone already.
-fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan) {
+fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan, root_mount: Option<u64>) {
     let id = entry.id().to_string();
     let warn = |what: &str, result: Result<()>| {
         if let Err(error) = result {
@@ -296,7 +309,7 @@ fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan) {
         }
     };
     if !plan.namespaces.has(NamespaceKind::Mount) {
-        warn("unmount", delete::unmount_host_root(&plan.rootfs));
+        warn("unmount", delete::unmount_host_root(&plan.rootfs, root_mount));
     }
     warn("remove the cgroup", cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()).map(drop));
     warn("remove the state", entry.remove());

@@ -61,7 +61,7 @@ pub fn remove_debris(states: &StateDir, id: &str) -> Result<()> {
 pub fn remove(entry: Entry, state: &State) -> Result<()> {
     end_processes(&entry, state)?;
     if !state.own_mount_namespace {
-        unmount_host_root(&state.rootfs)?;
+        unmount_host_root(&state.rootfs, state.root_mount)?;
     }
     if !cgroup_of(state)?.remove()? {
         crate::debug!("the cgroup of `{}` is still in use by others", entry.id());
@@ -130,12 +130,15 @@ pub fn cgroup_of(state: &State) -> Result<Manager> {
 }
 
 /// Without a mount namespace the root filesystem was mounted over itself on the host, and
-/// everything else below that.
+/// everything else below that. What was mounted there `before` is the caller's.
 #[expect(
     clippy::disallowed_methods,
     reason = "R2: the path is the caller's own, and its last link is not followed"
 )]
-pub fn unmount_host_root(rootfs: &Path) -> Result<()> {
+pub fn unmount_host_root(rootfs: &Path, before: Option<u64>) -> Result<()> {
+    if before.is_some() && crate::hostfs::mount_id(rootfs).ok() == before {
+        return Ok(());
+    }
     match rustix::mount::unmount(rootfs, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(()),
         Err(error) => Err(error).doing(|| format!("unmount `{}`", rootfs.display())),

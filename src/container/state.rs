@@ -44,6 +44,10 @@ pub struct State {
     pub own_pid_namespace: bool,
     /// Whether its mounts are in a namespace of their own, and not the host's.
     pub own_mount_namespace: bool,
+    /// Without one: the mount that its root filesystem was on before, which stays when the container's
+    /// goes. States of older versions have none.
+    #[serde(default)]
+    pub root_mount: Option<u64>,
     /// Whether its processes have a session keyring of their own.
     #[serde(default)]
     pub new_keyring: bool,

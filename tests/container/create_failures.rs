@@ -2,7 +2,7 @@
 //! or by what is on the host, in the order in which the steps run.
 
 use crate::config;
-use crate::harness::{Sandbox, is_oxrun};
+use crate::harness::{Sandbox, host_command, is_oxrun};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -297,4 +297,35 @@ fn resctrl_that_is_not_mounted() {
     fails_cleanly(&["linux.intelRdt: no resctrl filesystem is mounted"], |t| {
         t.config["linux"]["intelRdt"] = json!({"enableMonitoring": true});
     });
+}
+
+#[test]
+fn mount_of_the_caller_stays_without_a_mount_namespace() {
+    // The engine has mounted the root filesystem; what fails may take away the container's mounts alone.
+    for early in [true, false] {
+        let mut t = Sandbox::new();
+        config::drop_namespace(&mut t.config, "mount");
+        t.config["linux"].as_object_mut().unwrap().remove("maskedPaths");
+        t.config["linux"].as_object_mut().unwrap().remove("readonlyPaths");
+        let root = t.rootfs().display().to_string();
+        host_command("mount", &["--bind", &root, &root]).ok();
+        let own = || crate::host::mounts_with(&[&root]).len();
+        assert_eq!(own(), 1);
+        if early {
+            t.config["linux"]["resources"]["cpu"] = json!({"cpus": "4000-4001"});
+            t.args(&["true"]);
+        } else {
+            t.args(&["/no/such/program"]);
+        }
+        t.create().failed();
+        let left = own();
+        // Also one that was made and is deleted.
+        t.config["linux"]["resources"] = json!({});
+        t.args(&["true"]);
+        t.create().ok();
+        t.finish();
+        let after = own();
+        host_command("umount", &["-l", &root]).ok();
+        assert_eq!((left, after), (1, 1), "early: {early}");
+    }
 }

@@ -44,6 +44,7 @@ fn creating(id: &str) -> State {
         cgroup: serde_json::json!({"v2": "/x"}),
         own_pid_namespace: true,
         own_mount_namespace: true,
+        root_mount: None,
         new_keyring: true,
         poststart: false,
         poststop: false,
