@@ -96,6 +96,13 @@ pub fn is_for_children(namespaces: &Namespaces, kind: NamespaceKind) -> bool {
     }
 }
 
+/// Whether the host side could not return from what it enters for the clone: that needs privileges
+/// over the namespaces it came from, which root of a user namespace has not.
+pub fn is_one_way(namespaces: &Namespaces) -> bool {
+    let enters = namespaces.join.iter().any(|j| is_for_children(namespaces, j.kind));
+    namespaces.confined && (enters || namespaces.creates(NamespaceKind::Time))
+}
+
 /// Init joins what the host side did not: first all that its present privileges allow, then the
 /// user namespace, then the rest, which that user namespace owns.
 pub fn join(joined: &[Joined], namespaces: &Namespaces) -> Result<()> {
@@ -143,7 +150,7 @@ pub fn differing(pid: i32) -> Result<u64> {
 }
 
 /// Namespaces of the host side that are put back after the clone.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Detour {
     back: Vec<Joined>,
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a whole conversation may take.
-const TIME: Duration = Duration::from_secs(5);
+pub const TIME: Duration = Duration::from_secs(5);
 /// No answer that is waited for here is nearly as long (bytes); the specification allows 128 MiB.
 const LONGEST: usize = 1 << 20;
 
@@ -118,6 +118,8 @@ pub struct Connection {
     /// Connected to a bus, where the receiver has to be named, and not to the manager itself.
     bus: bool,
     serial: u32,
+    /// How long everything may take, and so until when.
+    time: Duration,
     deadline: Instant,
     /// Bytes received and not used yet.
     input: Vec<u8>,
@@ -127,28 +129,28 @@ pub struct Connection {
 
 impl Connection {
     /// Connects to the manager of the system: by its own socket as root, else by the system bus.
-    pub fn system() -> Result<Connection> {
+    pub fn system(time: Duration) -> Result<Connection> {
         let private = Path::new("/run/systemd/private");
-        match Connection::open(private, false) {
+        match Connection::open(private, false, time) {
             Err(error) if is_absent(&error) => {}
             other => return other,
         }
-        Connection::open(Path::new("/run/dbus/system_bus_socket"), true)
+        Connection::open(Path::new("/run/dbus/system_bus_socket"), true, time)
             .context("systemd cannot be reached: is it running? (the driver cgroupfs does without)")
     }
 
     /// Connects to the manager of the user: by its own socket, else by the user's bus.
-    pub fn user() -> Result<Connection> {
+    pub fn user(time: Duration) -> Result<Connection> {
         let runtime = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
         if let Some(directory) = &runtime {
-            match Connection::open(&directory.join("systemd/private"), false) {
+            match Connection::open(&directory.join("systemd/private"), false, time) {
                 Err(error) if is_absent(&error) => {}
                 other => return other,
             }
         }
         let address = variable("DBUS_SESSION_BUS_ADDRESS").and_then(|text| socket_of(&text));
         match address.or_else(|| runtime.map(|directory| directory.join("bus"))) {
-            Some(path) => Connection::open(&path, true)
+            Some(path) => Connection::open(&path, true, time)
                 .context("the user's systemd cannot be reached: log in, or `loginctl enable-linger`"),
             None => bail!(
                 "the user's systemd cannot be found: set XDG_RUNTIME_DIR (/run/user/UID) or DBUS_SESSION_BUS_ADDRESS"
@@ -156,7 +158,7 @@ impl Connection {
         }
     }
 
-    fn open(path: &Path, bus: bool) -> Result<Connection> {
+    fn open(path: &Path, bus: bool, time: Duration) -> Result<Connection> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .doing(|| "make a socket")?;
@@ -167,7 +169,8 @@ impl Connection {
             peer: path.to_path_buf(),
             bus,
             serial: 0,
-            deadline: Instant::now() + TIME,
+            time,
+            deadline: Instant::now() + time,
             input: Vec::new(),
             signals: Vec::new(),
         };
@@ -300,7 +303,7 @@ impl Connection {
     fn wait(&self, events: PollFlags, what: &str) -> Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            bail!("waited {} s at `{}` for {what}", TIME.as_secs(), self.peer.display());
+            bail!("waited {} s at `{}` for {what}", self.time.as_secs(), self.peer.display());
         }
         let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         match poll(&mut [PollFd::new(&self.socket, events)], Some(&left)) {

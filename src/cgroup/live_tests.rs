@@ -156,9 +156,7 @@ fn cgroup_that_is_in_use_or_frozen_is_refused() {
 fn cgroup_of_others_stays_when_removed() {
     let Some(mut sandbox) = Sandbox::new("others") else { return };
     sandbox.shell("sleep 100");
-    let start = Instant::now();
     assert!(!manager(&path("others", "c")).remove().unwrap());
-    assert!(start.elapsed() < 2 * REMOVE_TIME);
     assert_eq!(sandbox.manager.processes().unwrap().len(), 1);
     sandbox.frees();
 }

@@ -411,9 +411,10 @@ fn refuse_limits(resources: &Resources) -> Result<()> {
     bail!("linux.resources: the container has no cgroup of its own to set limits in; leave the limits out")
 }
 
-/// Refuses a cgroup that has processes, naming some.
-fn refuse_populated(node: &Node) -> Result<()> {
-    let pids = node.processes()?;
+/// Refuses a cgroup that has processes beside the runtime's own one, naming some.
+fn refuse_populated(node: &Node, own: Option<i32>) -> Result<()> {
+    let mut pids = node.processes()?;
+    pids.retain(|pid| Some(*pid) != own);
     if pids.is_empty() {
         return Ok(());
     }

@@ -6,11 +6,11 @@
 //! A scope begins with a process in it, but init is to be cloned into the finished cgroup. So a
 //! holder, a child of the runtime that does nothing, is in it first, and ends when init is in.
 
-use super::dbus::{Call, Connection, Refusal, Value};
+use super::dbus::{self, Call, Connection, Refusal, Value};
 use super::layout::Layout;
 use super::node::{Node, Place};
 use super::setting::Setting;
-use super::{Manager, limits_v1, limits_v2, unit, v1, v2};
+use super::{Manager, limits_v1, limits_v2, refuse_populated, unit, v1, v2};
 use crate::bundle::json::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::{Pids, Resources};
@@ -23,10 +23,14 @@ use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 use unit::Names;
 
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+
+/// How long taking back a start may take.
+const ABANDON_TIME: Duration = Duration::from_secs(1);
 
 /// What later commands need to know of a scope; part of state.json.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +46,8 @@ pub struct Unit {
 #[derive(Debug)]
 struct Wanted {
     layout: Layout,
+    /// Where systemd will put its cgroup.
+    path: String,
     properties: Vec<(String, Value)>,
 }
 
@@ -86,10 +92,11 @@ impl Scope {
             properties.retain(|(known, _)| *known != name);
             properties.push((name, value));
         }
+        let path = names.cgroup(user.then(|| rustix::process::geteuid().as_raw()));
         Ok(Scope {
             unit: Unit { name: names.scope, user },
             files: Box::new(Manager::None),
-            wanted: Some(Wanted { layout, properties }),
+            wanted: Some(Wanted { layout, path, properties }),
             holder: RefCell::default(),
         })
     }
@@ -100,7 +107,11 @@ impl Scope {
     }
 
     fn connect(&self) -> Result<Connection> {
-        if self.unit.user { Connection::user() } else { Connection::system() }
+        self.connect_for(dbus::TIME)
+    }
+
+    fn connect_for(&self, time: Duration) -> Result<Connection> {
+        if self.unit.user { Connection::user(time) } else { Connection::system(time) }
     }
 
     /// Has systemd make the scope and waits until it is there. On failure the holder is gone,
@@ -117,22 +128,42 @@ impl Scope {
     }
 
     fn start(&mut self, wanted: Wanted) -> Result<()> {
+        check_unused(&wanted)?;
         let mut bus = self.connect()?;
         let holder = Holder::start()?;
+        let pid = holder.pid;
         let mut properties = wanted.properties;
-        properties.push(("PIDs".to_string(), Value::Numbers(vec![holder.pid.cast_unsigned()])));
+        properties.push(("PIDs".to_string(), Value::Numbers(vec![pid.cast_unsigned()])));
         self.holder.replace(Some(holder));
         let job = self.start_unit(&mut bus, properties)?;
-        match bus.job_result(&job, "the end of its start job")?.as_str() {
-            "done" => {}
-            result => {
-                let _ = self.reset(&mut bus);
-                bail!("its start job ended as `{result}`: see `journalctl -u {}`", self.unit.name);
-            }
+        let started = self.await_start(&mut bus, &job, &wanted.layout, pid);
+        if started.is_err() {
+            self.holder.take();
+            self.abandon();
         }
-        let path = self.control_group(&mut bus)?.context("systemd made no cgroup for it")?;
-        *self.files = files(&wanted.layout, &path)?;
+        started
+    }
+
+    fn await_start(&mut self, bus: &mut Connection, job: &str, layout: &Layout, holder: i32) -> Result<()> {
+        match bus.job_result(job, "the end of its start job")?.as_str() {
+            "done" => {}
+            result => bail!("its start job ended as `{result}`: see `journalctl -u {}`", self.unit.name),
+        }
+        let path = self.control_group(bus)?.context("systemd made no cgroup for it")?;
+        *self.files = files(layout, &path)?;
+        if let Manager::V1(cgroup) = &mut *self.files {
+            cgroup.adopt(holder)?;
+        }
         Ok(())
+    }
+
+    /// Takes back a start that was accepted: its job, which may still wait, and the unit. As the
+    /// caller has waited long enough, only a systemd that answers at once is asked.
+    fn abandon(&self) {
+        let result = self.connect_for(ABANDON_TIME).and_then(|mut bus| self.stop_by(&mut bus));
+        if let Err(error) = result {
+            crate::warn!("take back the start of systemd unit `{}`: {error:#}", self.unit.name);
+        }
     }
 
     /// StartTransientUnit; a failed unit of that name, left over by an earlier container, is reset.
@@ -241,14 +272,17 @@ impl Scope {
     }
 
     fn stop(&self) -> Result<()> {
-        let mut bus = self.connect()?;
+        self.stop_by(&mut self.connect()?)
+    }
+
+    fn stop_by(&self, bus: &mut Connection) -> Result<()> {
         let arguments = vec![Value::Text(self.unit.name.clone()), Value::Text("replace".into())];
         match bus.call(&manager("StopUnit", arguments), "the stop to be accepted") {
             Ok(job) => drop(bus.job_result(&job.text()?, "the end of its stop job")?),
             Err(error) if is_refusal(&error, "NoSuchUnit") => {}
             Err(error) => return Err(error),
         }
-        self.reset(&mut bus)
+        self.reset(bus)
     }
 
     /// A unit that failed stays loaded until it is reset.
@@ -305,7 +339,24 @@ fn settings(resources: &Resources, v2: bool, current: &dyn Fn(&str) -> Option<St
     }
 }
 
-/// The manager of the cgroups at a path; hierarchies of v1 that systemd leaves alone are made.
+/// Refuses a cgroup that is there already, with processes or frozen: systemd would take it over and
+/// end the processes with the container. The unit of another container is found like this too.
+fn check_unused(wanted: &Wanted) -> Result<()> {
+    let (layout, path) = (&wanted.layout, &wanted.path);
+    let at = |controllers: &[String], mountpoint: &Path| {
+        let (controllers, mountpoint) = (controllers.to_vec(), mountpoint.to_path_buf());
+        Node::new(Place { controllers, mountpoint, path: path.clone(), made: 0 })
+    };
+    if let (true, Some((mountpoint, _))) = (layout.is_v2(), &layout.unified) {
+        let cgroup = v2::Cgroup { node: at(&[], mountpoint) };
+        return if cgroup.node.exists() { cgroup.check_fit() } else { Ok(()) };
+    }
+    let own = layout.legacy.iter().find(|h| h.controllers.iter().any(|c| c == "name=systemd"));
+    let node = own.map(|h| at(&h.controllers, &h.mountpoint)).filter(Node::exists);
+    node.map_or(Ok(()), |node| refuse_populated(&node, None))
+}
+
+/// The manager of the cgroups at a path.
 fn files(layout: &Layout, path: &str) -> Result<Manager> {
     let place = |controllers: &[String], mountpoint: &std::path::Path| {
         let (controllers, mountpoint) = (controllers.to_vec(), mountpoint.to_path_buf());
@@ -318,9 +369,7 @@ fn files(layout: &Layout, path: &str) -> Result<Manager> {
         return Ok(Manager::V2(v2::Cgroup { node }));
     }
     let nodes = layout.legacy.iter().map(|h| place(&h.controllers, &h.mountpoint)).collect();
-    let mut cgroup = v1::Cgroup { nodes, unified };
-    cgroup.adopt()?;
-    Ok(Manager::V1(cgroup))
+    Ok(Manager::V1(v1::Cgroup { nodes, unified }))
 }
 
 /// A process that keeps a scope from being empty; ended with the value, and by itself with the

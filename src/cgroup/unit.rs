@@ -44,6 +44,20 @@ impl Names {
     }
 }
 
+impl Names {
+    /// Where systemd puts the cgroup: below the root, or below what the manager of the user `uid` has.
+    pub fn cgroup(&self, uid: Option<u32>) -> String {
+        let mut path =
+            uid.map_or(String::new(), |uid| format!("user.slice/user-{uid}.slice/user@{uid}.service/"));
+        let stem = self.slice.strip_suffix(".slice").unwrap_or(&self.slice);
+        if stem != "-" {
+            let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
+            ends.for_each(|end| path.push_str(&format!("{}.slice/", &stem[..end])));
+        }
+        path + &self.scope
+    }
+}
+
 /// A slice's name says where it is: `a-b.slice` is below `a.slice`, `-.slice` is the root.
 fn check_slice(slice: &str) -> Result<()> {
     check_name(slice)?;
@@ -325,6 +339,16 @@ mod tests {
         }
         assert_eq!(names("system.slice:p:a/b"), None);
         assert_eq!(names(&format!("system.slice:p:{}", "x".repeat(260))), None);
+    }
+
+    #[test]
+    fn cgroup_units_have_their_place_in_the_tree() {
+        let at = |path: &str, uid| Names::new(path, "c1", uid == Some(5)).unwrap().cgroup(uid);
+        assert_eq!(at("", None), "system.slice/oxrun-c1.scope");
+        assert_eq!(at("a-b-c.slice:p:n", None), "a.slice/a-b.slice/a-b-c.slice/p-n.scope");
+        assert_eq!(at("-.slice:p:n", None), "p-n.scope");
+        let users = "user.slice/user-5.slice/user@5.service/user.slice/oxrun-c1.scope";
+        assert_eq!(at("", Some(5)), users);
     }
 
     #[test]

@@ -89,9 +89,14 @@ impl Cgroup {
         for node in self.nodes.iter_mut().chain(&mut self.unified) {
             node.make()?;
             if node.place.made == 0 {
-                super::refuse_populated(node)?;
+                super::refuse_populated(node, None)?;
             }
         }
+        self.fit()
+    }
+
+    /// Makes them ready to be entered.
+    fn fit(&self) -> Result<()> {
         if let Ok(node) = self.node("cpuset") {
             inherit_cpuset(node)?;
         }
@@ -102,11 +107,14 @@ impl Cgroup {
     }
 
     /// Makes what is missing beside what systemd made, where the first process is already in.
-    pub fn adopt(&mut self) -> Result<()> {
+    pub fn adopt(&mut self, first: i32) -> Result<()> {
         for node in self.nodes.iter_mut().chain(&mut self.unified) {
             node.make()?;
+            if node.place.made == 0 {
+                super::refuse_populated(node, Some(first))?;
+            }
         }
-        self.node("cpuset").map_or(Ok(()), inherit_cpuset)
+        self.fit()
     }
 
     /// Applies limits and, where there are any, device rules.

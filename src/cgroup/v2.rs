@@ -62,10 +62,11 @@ impl Cgroup {
         result
     }
 
-    fn check_fit(&self) -> Result<()> {
+    /// Refuses one that others use.
+    pub fn check_fit(&self) -> Result<()> {
         let events = self.node.read("cgroup.events")?;
         if field(&events, "populated") != Some("0") {
-            super::refuse_populated(&self.node)?;
+            super::refuse_populated(&self.node, None)?;
         }
         if field(&events, "frozen") == Some("1") {
             bail!("container's cgroup unexpectedly frozen: thaw it or choose another linux.cgroupsPath");
@@ -303,7 +304,10 @@ impl<'a> Level<'a> {
                 format!("the controller is not there: the kernel or the parent gives `{available}` only")
             }
             Errno::OPNOTSUPP => "the cgroup is threaded, which this controller does not support".to_string(),
-            Errno::ACCESS | Errno::PERM => "the cgroup is not delegated to this user".to_string(),
+            Errno::ACCESS | Errno::PERM => format!(
+                "the controller is not delegated to this user: as root, add `{controller}` to Delegate= of \
+                 user@.service and log in again"
+            ),
             _ => String::new(),
         };
         anyhow!("{what}: {}: {why}", error::text(error))

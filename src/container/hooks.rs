@@ -488,27 +488,24 @@ mod tests {
 
     #[test]
     fn the_timeout_kills_the_whole_group() {
-        let began = Instant::now();
         let (reader, writer) = std::io::pipe().unwrap();
-        let hook = Hook { timeout: Some(1), ..shell("sleep 60 & echo started >&2; wait") };
+        let hook = Hook { timeout: Some(1), ..shell("sleep 5000 & echo started >&2; wait") };
         let setting = Setting { stdout: Some(writer.as_fd()), ..SETTING };
         let text = run(&[hook], "prestart", &setting).unwrap_err().to_string();
         assert!(text.ends_with("timed out after 1 s: started"), "{text}");
         drop(writer);
         // End of file only comes when the background process, which holds the other end, is dead.
-        let (mut reader, mut rest) = (reader, vec![]);
-        reader.read_to_end(&mut rest).unwrap();
-        assert!(began.elapsed() < Duration::from_secs(20));
+        let limit = Timespec { tv_sec: 30, tv_nsec: 0 };
+        let ended = poll(&mut [PollFd::new(&reader, PollFlags::IN)], Some(&limit)).unwrap();
+        assert_eq!(ended, 1, "the background process holds the pipe");
     }
 
     #[test]
     fn what_a_hook_leaves_running_is_not_waited_for() {
-        let began = Instant::now();
         // The background process keeps standard error, so the pipe never reaches its end.
-        let left = output(&shell("sleep 60 > /dev/null & echo $!"), &SETTING);
+        let left = output(&shell("sleep 5000 > /dev/null & echo $!"), &SETTING);
         let left = rustix::process::Pid::from_raw(left.trim_end().parse().unwrap()).unwrap();
-        rustix::process::kill_process(left, rustix::process::Signal::KILL).unwrap();
-        assert!(began.elapsed() < Duration::from_secs(20));
+        rustix::process::kill_process(left, rustix::process::Signal::KILL).expect("it is still there");
     }
 
     #[test]

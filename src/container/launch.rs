@@ -10,7 +10,7 @@ use crate::error::Doing;
 use crate::hostfs;
 use crate::init::sync::{Channel, Message};
 use crate::init::{self, Job};
-use crate::namespaces::{self, Detour};
+use crate::namespaces::{self, Detour, Joined};
 use crate::procfs::Procfs;
 use crate::rootfs::MountFeatures;
 use crate::rootfs::mount::{clone_tree, new_filesystem};
@@ -93,11 +93,11 @@ pub fn launch(launch: Launch) -> Result<Launched> {
         false => hooks::Outputs::open(launch.plan)?,
     };
     let (ours, theirs) = Channel::pair()?;
-    let detour = Detour::enter(&launch.plan.namespaces, &joined, &procfs)?;
     // No signal may arrive in init before it has its own dispositions.
     let mask = signal::block_all().doing(|| "block signals")?;
-    let forked = clone3(namespaces::clone_flags(&launch.plan.namespaces), join.into.as_ref())
-        .map_err(|error| explain_clone(&error, launch.plan))?;
+    let one_way = namespaces::is_one_way(&launch.plan.namespaces);
+    let clone = if one_way { clone_by_another } else { clone_on_detour };
+    let (forked, detour) = clone(launch.plan, &joined, &procfs, join.into.as_ref())?;
     match forked {
         Forked::Child => {
             drop(ours);
@@ -132,6 +132,57 @@ pub fn launch(launch: Launch) -> Result<Launched> {
                     launched.kill();
                     Err(error)
                 }
+            }
+        }
+    }
+}
+
+/// Clones init; the host side is then where `Detour` went, until it leaves.
+fn clone_on_detour(
+    plan: &Plan,
+    joined: &[Joined],
+    procfs: &Procfs,
+    cgroup: Option<&OwnedFd>,
+) -> Result<(Forked, Detour)> {
+    let detour = Detour::enter(&plan.namespaces, joined, procfs)?;
+    let forked = clone3(namespaces::clone_flags(&plan.namespaces), cgroup);
+    Ok((forked.map_err(|error| explain_clone(&error, plan))?, detour))
+}
+
+/// The same where there is no way back: another process goes, clones init as a child of this one,
+/// and ends.
+fn clone_by_another(
+    plan: &Plan,
+    joined: &[Joined],
+    procfs: &Procfs,
+    cgroup: Option<&OwnedFd>,
+) -> Result<(Forked, Detour)> {
+    let (ours, theirs) = Channel::pair()?;
+    match clone3(0, None).doing(|| "clone a process that joins namespaces")? {
+        Forked::Child => {
+            let entered = Detour::enter(&plan.namespaces, joined, procfs);
+            let flags = namespaces::clone_flags(&plan.namespaces) | libc::CLONE_PARENT as u64;
+            let forked =
+                entered.and_then(|_| clone3(flags, cgroup).map_err(|error| explain_clone(&error, plan)));
+            let said = match forked {
+                Ok(Forked::Child) => return Ok((Forked::Child, Detour::default())),
+                Ok(Forked::Parent { pid, pidfd }) => {
+                    theirs.send_with(&Message::Successor(pid), Some(pidfd.as_fd()))
+                }
+                Err(error) => theirs.send(&Message::Failed(0, format!("{error:#}"))),
+            };
+            sys::exit_now(said.is_err().into())
+        }
+        Forked::Parent { pidfd: other, .. } => {
+            drop(theirs);
+            let said = ours.receive()?;
+            sys::wait_pidfd(&other).doing(|| "wait for the process that joined namespaces")?;
+            match said {
+                Some((Message::Successor(pid), Some(pidfd))) => {
+                    Ok((Forked::Parent { pid, pidfd }, Detour::default()))
+                }
+                Some((Message::Failed(_, text), _)) => Err(failed(text)),
+                _ => bail!("the process that joined namespaces ended without a word"),
             }
         }
     }

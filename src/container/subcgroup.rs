@@ -111,5 +111,9 @@ pub fn may_be_elsewhere(error: &std::io::Error) -> bool {
 
 /// An error of clone3 into a cgroup.
 pub fn explain(error: std::io::Error) -> anyhow::Error {
-    anyhow::anyhow!("adding the process to cgroups: {}", crate::error::why(&error))
+    let hint = match error.raw_os_error() {
+        Some(libc::EAGAIN) => "; the limit of processes (RLIMIT_NPROC or pids.max) is reached",
+        _ => "",
+    };
+    anyhow::anyhow!("adding the process to cgroups: {}{hint}", crate::error::why(&error))
 }

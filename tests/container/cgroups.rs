@@ -7,6 +7,14 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 
+macro_rules! needs_v2 {
+    () => {
+        if !host::is_cgroup_v2() {
+            skip!("of cgroup v2 alone");
+        }
+    };
+}
+
 /// A created container, and the text of one of its control files.
 fn created(resources: Value) -> Sandbox {
     let mut t = Sandbox::new();
@@ -231,6 +239,7 @@ fn everything_allowed() {
 
 #[test]
 fn absolute_path_is_below_the_root_of_the_hierarchy() {
+    needs_cgroupfs!();
     let mut t = Sandbox::new();
     t.config["linux"]["cgroupsPath"] = json!(format!("/{}outer/inner", t.id));
     t.args(&["payload", "sleep", "60"]);
@@ -247,6 +256,7 @@ fn absolute_path_is_below_the_root_of_the_hierarchy() {
 
 #[test]
 fn relative_path_is_always_the_same_place() {
+    needs_cgroupfs!();
     let mut t = Sandbox::new();
     t.config["linux"]["cgroupsPath"] = json!(format!("{}relative", t.id));
     t.args(&["payload", "sleep", "60"]);
@@ -271,6 +281,7 @@ fn container_is_in_every_hierarchy() {
 
 #[test]
 fn group_in_use_is_refused_and_stays_as_it_is() {
+    needs_cgroupfs!();
     let mut t = Sandbox::new();
     if !is_oxrun() {
         skip!("another runtime shares a control group that is in use");
@@ -288,6 +299,7 @@ fn group_in_use_is_refused_and_stays_as_it_is() {
 
 #[test]
 fn empty_group_may_be_there_before() {
+    needs_cgroupfs!();
     let mut t = Sandbox::new();
     t.config["linux"]["cgroupsPath"] = json!(format!("/{}mine", t.id));
     let hierarchy = if host::is_cgroup_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
@@ -334,4 +346,159 @@ fn removal_tolerates_what_has_moved_in() {
     fs::create_dir_all(&deep).unwrap();
     t.finish();
     t.assert_clean();
+}
+
+/// Where cgroups of an absolute path are: in the one hierarchy, or in that of a v1 controller.
+fn hierarchy(controller: &str) -> PathBuf {
+    let root = PathBuf::from("/sys/fs/cgroup");
+    if host::is_cgroup_v2() { root } else { root.join(controller) }
+}
+
+/// A cgroup that a test makes beside the runtime, and those below it; gone when dropped.
+struct Own(Vec<PathBuf>);
+
+impl Own {
+    fn new(paths: &[PathBuf]) -> Own {
+        paths.iter().for_each(|path| fs::create_dir(path).unwrap());
+        Own(paths.to_vec())
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            // After a failed test somebody may still be in it.
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
+
+#[test]
+fn controllers_are_enabled_by_need_from_the_top_down() {
+    needs_v2!();
+    needs_cgroupfs!();
+    let mut t = Sandbox::new();
+    t.config["linux"]["cgroupsPath"] = json!(format!("/{0}outer/{0}inner", t.id));
+    t.config["linux"]["resources"]["cpu"] = json!({"shares": 512});
+    t.args(&["payload", "sleep", "60"]);
+    t.create().ok();
+    let outer = directory(&t, "cpu").parent().unwrap().join("cgroup.subtree_control");
+    let enabled = fs::read_to_string(outer).unwrap();
+    assert_eq!(enabled.trim(), "cpu memory pids", "what the limit needs, and what engines read");
+    t.finish();
+    t.assert_clean();
+}
+
+#[test]
+fn frozen_group_is_refused_and_stays_as_it_is() {
+    needs_cgroupfs!();
+    let mut t = Sandbox::new();
+    let group = hierarchy("freezer").join(format!("{}frozen", t.id));
+    let own = Own::new(std::slice::from_ref(&group));
+    let (file, on, off) = match host::is_cgroup_v2() {
+        true => ("cgroup.freeze", "1", "0"),
+        false => ("freezer.state", "FROZEN", "THAWED"),
+    };
+    fs::write(group.join(file), on).unwrap();
+    t.config["linux"]["cgroupsPath"] = json!(format!("/{}frozen", t.id));
+    t.args(&["true"]);
+    t.create().failed().says(&["frozen"]).one_line();
+    assert_eq!(fs::read_to_string(group.join(file)).unwrap().trim(), on);
+    t.assert_no_containers();
+    fs::write(group.join(file), off).unwrap();
+    t.run().ok();
+    drop(own);
+    t.assert_clean();
+}
+
+#[test]
+fn group_in_a_threaded_subtree_is_refused() {
+    needs_v2!();
+    needs_cgroupfs!();
+    let mut t = Sandbox::new();
+    let outer = hierarchy("").join(format!("{}outer", t.id));
+    let own = Own::new(&[outer.clone(), outer.join("threads")]);
+    fs::write(outer.join("threads/cgroup.type"), "threaded").unwrap();
+    t.config["linux"]["cgroupsPath"] = json!(format!("/{}outer/threads/box", t.id));
+    t.args(&["true"]);
+    t.create().failed().says(&["threaded"]).one_line();
+    assert!(!outer.join("threads/box").exists());
+    drop(own);
+    t.assert_clean();
+}
+
+#[test]
+fn threaded_groups_inside_are_listed_killed_and_removed() {
+    needs_v2!();
+    let mut t = Sandbox::new();
+    t.args(&["sh", "-c", "payload sleep 999 & payload sleep 1000"]);
+    t.create().ok();
+    t.start().ok();
+    let inside = directory(&t, "");
+    let pids = || t.runtime(&["ps", "--format", "json", &t.id]).ok().json();
+    crate::harness::wait_until("three processes", || pids().as_array().unwrap().len() == 3);
+    let before = pids();
+    for group in ["plain", "plain/threads"] {
+        fs::create_dir(inside.join(group)).unwrap();
+    }
+    // A cgroup with a threaded one below it: the process is listed in the upper one.
+    let last = before.as_array().unwrap().last().unwrap().to_string();
+    fs::write(inside.join("plain/cgroup.procs"), &last).unwrap();
+    fs::write(inside.join("plain/threads/cgroup.type"), "threaded").unwrap();
+    fs::write(inside.join("plain/threads/cgroup.threads"), &last).unwrap();
+    assert_eq!(pids(), before);
+    t.finish();
+    assert!(!inside.exists());
+    t.assert_clean();
+}
+
+#[test]
+fn processes_are_born_in_the_group() {
+    needs_v2!();
+    let mut t = Sandbox::new();
+    t.config["linux"]["resources"]["pids"] = json!({"limit": 1});
+    t.args(&["payload", "sleep", "60"]);
+    t.create().ok();
+    t.start().ok();
+    // Only a process that is made in the cgroup counts against its limit; one that is moved does not.
+    t.runtime(&["exec", &t.id, "true"]).failed().says(&["pids.max"]).one_line();
+    t.runtime(&["update", "--pids-limit", "2", &t.id]).ok();
+    t.runtime(&["exec", &t.id, "true"]).ok();
+    t.finish();
+    t.config["linux"]["resources"]["pids"] = json!({});
+    t.config["linux"]["resources"]["unified"] = json!({"pids.max": "0"});
+    t.create().failed().says(&["pids.max", "TasksMax"]).one_line();
+    t.assert_clean();
+}
+
+#[test]
+fn unified_settings_of_every_kind() {
+    needs_v2!();
+    let t = created(json!({"unified": {
+        "memory.high": "67108864", "memory.oom.group": "1", "cpu.weight": "50", "cpu.max": "20000",
+        "cgroup.max.descendants": "7",
+    }}));
+    for (file, want) in [
+        ("memory.high", "67108864"),
+        ("memory.oom.group", "1"),
+        ("cpu.weight", "50"),
+        ("cpu.max", "20000 100000"),
+        ("cgroup.max.descendants", "7"),
+    ] {
+        assert_eq!(value(&t, "", "", file), want, "{file}");
+    }
+    t.finish();
+    let mut t = t;
+    for (file, text) in [
+        ("memory.nonsense", "1"),
+        ("nonsense.max", "1"),
+        ("memory.high", "much"),
+        ("../pids.max", "1"),
+        ("cgroup.procs", "1"),
+        ("cgroup.freeze", "1"),
+    ] {
+        t.config["linux"]["resources"]["unified"] = json!({file: text});
+        t.create().failed().says(&[&format!("linux.resources.unified.{file}")]).one_line();
+        t.assert_clean();
+    }
 }

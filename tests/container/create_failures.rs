@@ -176,13 +176,12 @@ fn hook_that_takes_too_long() {
     for kind in ["prestart", "createRuntime", "createContainer"] {
         let mut t = Sandbox::new();
         t.args(&["true"]);
-        // another runtime kills the hook itself, not what it started, and waits for that.
-        let mut hook = config::shell_hook(if is_oxrun() { "sleep 50; true" } else { "exec sleep 50" });
+        // Another runtime kills the hook itself, not what it started, and waits for that. A hook
+        // that is waited for to its end is a call that hangs.
+        let mut hook = config::shell_hook(if is_oxrun() { "sleep 5000; true" } else { "exec sleep 5000" });
         hook["timeout"] = json!(1);
         t.config["hooks"] = json!({kind: [hook]});
-        let begin = std::time::Instant::now();
         t.create().failed();
-        assert!(begin.elapsed().as_secs() < 15, "{kind}: the timeout was not kept");
         t.assert_clean();
     }
 }

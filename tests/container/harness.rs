@@ -48,6 +48,20 @@ pub fn runtime() -> &'static Path {
     })
 }
 
+/// Whether systemd is to make the cgroups (`CGROUP_MANAGER=systemd`).
+pub fn by_systemd() -> bool {
+    std::env::var("CGROUP_MANAGER").is_ok_and(|manager| manager == "systemd")
+}
+
+/// Leaves a test of cgroups that are paths out where they are units.
+macro_rules! needs_cgroupfs {
+    () => {
+        if $crate::harness::by_systemd() {
+            skip!("of the driver cgroupfs alone");
+        }
+    };
+}
+
 /// Whether the runtime under test is this crate's.
 pub fn is_oxrun() -> bool {
     static FIRST_LINE: OnceLock<bool> = OnceLock::new();
@@ -224,6 +238,17 @@ pub fn host_command(program: &str, args: &[&str]) -> Outcome {
     spawn(&mut command, &dir.path().join("out"), &dir.path().join("err")).wait()
 }
 
+/// Runs a command and reads its output and errors from pipes to their end, as engines do, with the
+/// same limit: the end only comes when nothing that it leaves running holds them.
+#[track_caller]
+pub fn output_of(mut command: Command) -> std::process::Output {
+    let line = format!("{command:?}");
+    let (done, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(command.output()));
+    let output = end.recv_timeout(limit()).unwrap_or_else(|_| panic!("`{line}`: its output is kept open"));
+    output.unwrap()
+}
+
 fn spawn(command: &mut Command, stdout: &Path, stderr: &Path) -> Running {
     let line = format!("{command:?}");
     command.stdout(File::create(stdout).unwrap()).stderr(File::create(stderr).unwrap());
@@ -350,6 +375,16 @@ impl Sandbox {
         self.command_of(&["nsenter", &file, runtime().to_str().unwrap()], args)
     }
 
+    /// The same as root of a user namespace, with a mount namespace that a shell script has changed
+    /// first: as engines call the runtime for ordinary users.
+    pub fn in_user_namespace(&self, script: &str, args: &[&str]) -> Command {
+        let mut words: Vec<&str> = self.before.iter().map(String::as_str).collect();
+        let script = format!("set -e; {script}; exec \"$0\" \"$@\"");
+        words.extend(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &script]);
+        words.push(runtime().to_str().unwrap());
+        self.command_of(&words, args)
+    }
+
     /// The same in a mount namespace of its own that a shell script has changed first.
     pub fn after_mounts(&self, script: &str, args: &[&str]) -> Command {
         let script = format!("set -e; {script}; exec \"$0\" \"$@\"");
@@ -358,7 +393,11 @@ impl Sandbox {
 
     fn command_of(&self, words: &[&str], args: &[&str]) -> Command {
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg("--root").arg(self.state_dir()).args(args);
+        command.args(&words[1..]).arg("--root").arg(self.state_dir());
+        if by_systemd() && !args.contains(&"--systemd-cgroup") {
+            command.arg("--systemd-cgroup");
+        }
+        command.args(args);
         command.current_dir(self.bundle()).env("OXRUN_TEST", &self.id).stdin(Stdio::null());
         command
     }

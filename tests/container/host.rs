@@ -114,6 +114,23 @@ pub fn has_controller(name: &str) -> bool {
     Path::new(CGROUPS).join(name).is_dir()
 }
 
+/// Whether cgroups of a controller have a control file; looked for in one made for it.
+pub fn has_cgroup_file(controller: &str, file: &str, name: &str) -> bool {
+    let root = Path::new(CGROUPS);
+    let hierarchy = if is_cgroup_v2() { root.to_path_buf() } else { root.join(controller) };
+    if is_cgroup_v2() {
+        // As the runtime does for a limit; an error shows by the file that is not there.
+        let _ = fs::write(root.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+    let directory = hierarchy.join(format!("{name}probe"));
+    if fs::create_dir(&directory).is_err() {
+        return false;
+    }
+    let there = directory.join(file).exists();
+    fs::remove_dir(&directory).unwrap();
+    there
+}
+
 /// Whether systemd manages this host (sd_booted(3)).
 pub fn has_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()

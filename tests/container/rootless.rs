@@ -170,10 +170,101 @@ fn the_user_s_systemd_makes_scopes() {
     assert_eq!(fs::read_to_string(directory.join("pids.max")).unwrap(), "9\n");
     t.start().ok();
     t.runtime(&["exec", &t.id, "true"]).ok();
+    t.runtime(&["update", "--pids-limit", "12", &t.id]).ok();
+    host_command("systemctl", &["--user", "daemon-reload"]).ok();
+    assert_eq!(fs::read_to_string(directory.join("pids.max")).unwrap(), "12\n");
+    t.runtime(&["pause", &t.id]).ok();
+    assert_eq!(t.status(), "paused");
+    t.runtime(&["resume", &t.id]).ok();
     t.finish();
     let args = ["--user", "list-units", "--all", "--plain", "--no-legend", &unit];
     assert_eq!(host_command("systemctl", &args).ok().stdout, "");
     t.assert_clean();
+}
+
+#[test]
+fn the_user_s_bus_serves_where_the_private_socket_does_not() {
+    needs_delegation!();
+    if !host::has_systemd() {
+        skip!("systemd is not running here");
+    }
+    let mut t = sleeping();
+    t.config["linux"]["cgroupsPath"] = json!(format!("user.slice:oxt:{}", t.id));
+    t.write_config();
+    let own = std::env::var("XDG_RUNTIME_DIR").unwrap();
+    let call = |address: &str, words: &[&str]| {
+        let mut command = t.command(words);
+        command.env("XDG_RUNTIME_DIR", t.path("")).env("DBUS_SESSION_BUS_ADDRESS", address);
+        t.spawn(command).wait()
+    };
+    let address = format!("unix:path={own}/bus");
+    call(&address, &["--systemd-cgroup", "create", &t.id]).ok();
+    let unit = format!("oxt-{}.scope", t.id);
+    let state = host_command("systemctl", &["--user", "show", "-P", "ActiveState", &unit]).ok().stdout;
+    assert_eq!(state, "active\n");
+    call(&address, &["delete", "--force", &t.id]).ok();
+    let nobody = format!("unix:path={}", t.path("nobody"));
+    let outcome = call(&nobody, &["--systemd-cgroup", "create", &t.id]).failed().one_line();
+    outcome.says(&["enable-linger"]);
+    t.assert_clean();
+}
+
+#[test]
+fn a_controller_that_is_not_delegated_is_named_with_the_way_to_get_it() {
+    needs_delegation!();
+    let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = format!("/sys/fs/cgroup{}/cgroup.controllers", own.trim().trim_start_matches("0::"));
+    if !controllers.contains("hugetlb") || fs::read_to_string(own).unwrap().contains("hugetlb") {
+        skip!("hugetlb is delegated here, or not there at all");
+    }
+    let mut t = sleeping();
+    t.config["linux"]["resources"] = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]});
+    let outcome = t.create().failed().one_line();
+    outcome.says(&["linux.resources.hugepageLimits[0]"]).says(&["`hugetlb` to Delegate="]);
+    t.assert_clean();
+}
+
+#[test]
+fn a_network_is_joined_by_its_path() {
+    let mut t = Sandbox::rootless();
+    let file = t.path("network");
+    fs::write(&file, "").unwrap();
+    let made = format!("unshare --net={file} true; stat -Lc %i {file} > {file}.number");
+    fs::write(format!("{file}.number"), "").unwrap();
+    host_command("chmod", &["a+rw", &file, &format!("{file}.number")]).ok();
+    t.args(&["readlink", "/proc/self/ns/net"]);
+    crate::config::add_namespace(&mut t.config, "network", &file);
+    let joined = |t: &Sandbox| {
+        t.write_config();
+        let said = t.spawn(t.in_user_namespace(&made, &["run", &t.id])).wait().ok().stdout;
+        let number = fs::read_to_string(format!("{file}.number")).unwrap();
+        assert_eq!(said.trim(), format!("net:[{}]", number.trim()));
+    };
+    // A user namespace in the one around it, and that one itself.
+    for key in ["uidMappings", "gidMappings"] {
+        t.config["linux"][key] = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    }
+    joined(&t);
+    crate::config::drop_namespace(&mut t.config, "user");
+    for key in ["uidMappings", "gidMappings"] {
+        t.config["linux"].as_object_mut().unwrap().remove(key);
+    }
+    joined(&t);
+    t.assert_clean();
+}
+
+/// A call of the runtime on a terminal of its own.
+fn on_terminal(t: &Sandbox, args: &[&str]) -> String {
+    let line = t.command(args);
+    let words: Vec<String> = std::iter::once(line.get_program())
+        .chain(line.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &words.join(" "), "/dev/null"]).current_dir(t.bundle());
+    script.stdin(std::process::Stdio::null());
+    t.spawn(script).wait().ok().stdout
 }
 
 #[test]
@@ -182,15 +273,18 @@ fn terminal_in_the_foreground() {
     t.config["process"]["terminal"] = json!(true);
     t.args(&["tty"]);
     t.write_config();
-    let mut line = t.command(&["run", &t.id]);
-    let words: Vec<String> = std::iter::once(line.get_program().to_owned())
-        .chain(line.get_args().map(|a| a.to_owned()))
-        .map(|word| format!("'{}'", word.to_string_lossy()))
-        .collect();
-    line = std::process::Command::new("script");
-    line.args(["-qec", &words.join(" "), "/dev/null"]).current_dir(t.bundle());
-    line.stdin(std::process::Stdio::null());
-    let said = t.spawn(line).wait().ok().stdout;
+    let said = on_terminal(&t, &["run", &t.id]);
     assert!(said.contains("/dev/pts/0"), "{said}");
+    t.assert_clean();
+}
+
+#[test]
+fn terminal_of_exec() {
+    let t = sleeping();
+    t.create().ok();
+    t.start().ok();
+    let said = on_terminal(&t, &["exec", "--tty", &t.id, "sh", "-c", "tty; id -u"]);
+    assert!(said.contains("/dev/pts/0") && said.contains("\n0"), "{said}");
+    t.finish();
     t.assert_clean();
 }

@@ -1,11 +1,13 @@
 //! Cgroups made by systemd: units, their properties, what stays after a reload, removal. Left out
 //! where systemd is not process 1; `make test-v2` boots a machine where it is.
 
-use crate::harness::{Sandbox, host_command, is_oxrun, runtime};
+use crate::harness::{Sandbox, host_command, is_oxrun};
 use crate::host;
 use serde_json::json;
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 macro_rules! needs_systemd {
     () => {
@@ -203,52 +205,272 @@ fn failed_create_leaves_no_unit() {
     t.assert_clean();
 }
 
-/// The manager does not answer: here a socket on which nobody does.
+/// A directory with a socket `private` on which nobody ever answers.
+fn deaf(t: &Sandbox) -> (String, UnixListener) {
+    let directory = t.path("run/systemd");
+    fs::create_dir_all(&directory).unwrap();
+    let listener = UnixListener::bind(format!("{directory}/private")).unwrap();
+    host_command("chmod", &["-R", "a+rwX", &t.path("run")]).ok();
+    (directory, listener)
+}
+
 #[test]
 fn a_bus_that_hangs_is_an_error_in_time() {
     if !is_oxrun() {
         skip!("a promise of oxrun");
     }
     let t = Sandbox::rootless();
-    let directory = t.dir().join("run/systemd");
-    fs::create_dir_all(&directory).unwrap();
-    let _listener = std::os::unix::net::UnixListener::bind(directory.join("private")).unwrap();
-    host_command("chmod", &["-R", "a+rwX", &t.path("run")]).ok();
+    let _listener = deaf(&t);
     t.write_config();
     let mut command = t.command(&[MANAGER, "create", &t.id]);
     command.env("XDG_RUNTIME_DIR", t.path("run"));
-    let start = std::time::Instant::now();
-    t.spawn(command).wait().failed().says(&["waited 5 s"]).one_line();
-    assert!(start.elapsed().as_secs() >= 4);
+    let outcome = t.spawn(command).wait().failed().says(&["waited 5 s"]).one_line();
+    outcome.says(&[&format!("oxrun-{}.scope", t.id)]);
     t.assert_clean();
 }
 
-/// 100 containers, eight at a time, and then nothing is left of them.
+#[test]
+fn a_manager_that_hangs_is_an_error_in_time() {
+    needs_systemd!();
+    let t = sandbox();
+    create(&t);
+    let (directory, _listener) = deaf(&t);
+    let hidden = format!("mount --bind {directory} /run/systemd");
+    let other = t.other_id("second");
+    let call = |words: &[&str]| t.spawn(t.after_mounts(&hidden, words)).wait();
+    fs::write(t.bundle().join("config.json"), second(&t).to_string()).unwrap();
+    let outcome = call(&[MANAGER, "create", &other]).failed().says_in_oxrun("waited 5 s").one_line();
+    outcome.says_in_oxrun(&format!("oxt-{other}.scope"));
+    let before = (value(&t, "pids.max"), property(&t, "TasksMax"));
+    call(&["update", "--pids-limit", "77", &t.id]).failed().says_in_oxrun("waited 5 s").one_line();
+    assert_eq!((value(&t, "pids.max"), property(&t, "TasksMax")), before, "the update is undone");
+    call(&["delete", "--force", &t.id]).failed().says_in_oxrun("waited 5 s").one_line();
+    t.finish();
+    assert_eq!(loaded(&format!("oxt-{}*", t.id)), "");
+    t.assert_clean();
+}
+
+/// The config with the unit of another container.
+fn second(t: &Sandbox) -> serde_json::Value {
+    let mut config = t.config.clone();
+    config["linux"]["cgroupsPath"] = json!(format!("system.slice:oxt:{}", t.other_id("second")));
+    config
+}
+
+/// Process 1 itself stops, with all that it has accepted. For a machine of its own: no other test
+/// gets an answer meanwhile.
+#[test]
+#[ignore = "freezes process 1; `make test-v2`"]
+fn a_frozen_process_1_is_an_error_in_time() {
+    needs_systemd!();
+    if !host::is_cgroup_v2() {
+        skip!("of cgroup v2 alone");
+    }
+    let freezer = "/sys/fs/cgroup/init.scope/cgroup.freeze";
+    let t = sandbox();
+    t.write_config();
+    fs::write(freezer, "1").unwrap();
+    let outcome = t.runtime(&[MANAGER, "create", &t.id]);
+    fs::write(freezer, "0").unwrap();
+    outcome.failed().says_in_oxrun("waited 5 s").says_in_oxrun(&unit(&t)).one_line();
+    assert_eq!(loaded(&unit(&t)), "");
+    t.assert_clean();
+    create(&t);
+    t.finish();
+    assert_eq!(loaded(&unit(&t)), "");
+}
+
+/// A job that is accepted and then waits for another that takes its time.
+#[test]
+fn a_job_that_does_not_end_is_taken_back() {
+    needs_systemd!();
+    let mut t = sandbox();
+    let slow = format!("{}slow.service", t.id);
+    let words = ["--no-block", "--unit", &slow, "-p", "Type=oneshot", "sleep", "5000"];
+    host_command("systemd-run", &words).ok();
+    t.config["annotations"] = json!({"org.systemd.property.After": format!("['{slow}']")});
+    t.write_config();
+    let outcome = t.runtime(&[MANAGER, "create", &t.id]);
+    let left = loaded(&unit(&t));
+    host_command("systemctl", &["stop", &slow]).ok();
+    outcome.failed().says_in_oxrun("the end of its start job").says_in_oxrun(&unit(&t)).one_line();
+    assert_eq!(left, "");
+    t.assert_clean();
+}
+
+#[test]
+fn the_system_bus_serves_where_the_private_socket_does_not() {
+    needs_systemd!();
+    let t = sandbox();
+    t.write_config();
+    let closed = "mount --bind /dev/null /run/systemd/private";
+    t.spawn(t.after_mounts(closed, &[MANAGER, "create", &t.id])).wait().ok();
+    assert_eq!(property(&t, "ActiveState"), "active");
+    t.spawn(t.after_mounts(closed, &["delete", "--force", &t.id])).wait().ok();
+    assert_eq!(loaded(&unit(&t)), "");
+    t.assert_clean();
+}
+
+#[test]
+fn nobody_to_ask_is_a_clear_error() {
+    needs_systemd!();
+    let t = sandbox();
+    t.write_config();
+    fs::create_dir(t.path("empty")).unwrap();
+    let hidden = format!("for d in systemd dbus; do mount --bind {} /run/$d; done", t.path("empty"));
+    let outcome = t.spawn(t.after_mounts(&hidden, &[MANAGER, "create", &t.id])).wait().failed().one_line();
+    outcome.says_in_oxrun("systemd cannot be reached").says_in_oxrun(&unit(&t));
+    t.assert_clean();
+}
+
+#[test]
+fn commands_that_only_look_ask_nobody() {
+    needs_systemd!();
+    let t = sandbox();
+    create(&t);
+    t.start().ok();
+    let (directory, listener) = deaf(&t);
+    let hidden = format!("for d in systemd dbus; do mount --bind {directory} /run/$d; done");
+    let id = t.id.as_str();
+    for words in [
+        vec!["state", id],
+        vec!["ps", id],
+        vec!["events", "--stats", id],
+        vec!["exec", id, "true"],
+        vec!["pause", id],
+        vec!["state", id],
+        vec!["resume", id],
+        vec!["list"],
+        vec!["kill", id, "USR1"],
+        vec!["kill", "--all", id, "KILL"],
+    ] {
+        t.spawn(t.after_mounts(&hidden, &words)).wait().ok();
+    }
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "somebody connected to systemd's socket");
+    t.finish();
+    t.assert_clean();
+}
+
+/// A cgroup that somebody made where the unit's is to be.
+fn occupied(t: &Sandbox) -> PathBuf {
+    let hierarchy = if host::is_cgroup_v2() { "" } else { "systemd/" };
+    let directory = PathBuf::from(format!("/sys/fs/cgroup/{hierarchy}system.slice/{}", unit(t)));
+    fs::create_dir(&directory).unwrap();
+    directory
+}
+
+#[test]
+fn a_cgroup_with_processes_is_refused_and_left_alone() {
+    needs_systemd!();
+    let t = sandbox();
+    let directory = occupied(&t);
+    let mut stranger = std::process::Command::new("sleep").arg("5000").spawn().unwrap();
+    let pid = stranger.id().to_string();
+    fs::write(directory.join("cgroup.procs"), &pid).unwrap();
+    t.write_config();
+    let outcome = t.runtime(&[MANAGER, "create", &t.id]);
+    let alive = stranger.try_wait().unwrap().is_none();
+    let there = fs::read_to_string(directory.join("cgroup.procs")).unwrap();
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    outcome.failed().says_in_oxrun("not empty").one_line();
+    assert!(alive, "the process was killed");
+    assert_eq!(there.trim(), pid);
+    assert_eq!(loaded(&unit(&t)), "");
+    fs::remove_dir(directory).unwrap();
+    t.assert_clean();
+}
+
+#[test]
+fn a_frozen_cgroup_is_refused() {
+    needs_systemd!();
+    if !host::is_cgroup_v2() {
+        skip!("systemd has no freezer on cgroup v1");
+    }
+    let t = sandbox();
+    let directory = occupied(&t);
+    fs::write(directory.join("cgroup.freeze"), "1").unwrap();
+    t.write_config();
+    t.runtime(&[MANAGER, "create", &t.id]).failed().says_in_oxrun("frozen").one_line();
+    assert_eq!(loaded(&unit(&t)), "");
+    fs::write(directory.join("cgroup.freeze"), "0").unwrap();
+    create(&t);
+    t.finish();
+    t.assert_clean();
+}
+
+#[test]
+fn refused_limits_leave_no_unit() {
+    needs_systemd!();
+    let mut t = sandbox();
+    let good = t.config["linux"]["resources"].clone();
+    for (member, limits) in [
+        ("cpu", json!({"cpus": "4000"})),
+        ("cpu", json!({"period": 1})),
+        ("hugepageLimits", json!([{"pageSize": "3MB", "limit": 1}])),
+        ("memory", json!({"limit": 4096})),
+    ] {
+        t.config["linux"]["resources"] = good.clone();
+        t.config["linux"]["resources"][member] = limits;
+        t.write_config();
+        t.runtime(&[MANAGER, "create", &t.id]).failed().one_line();
+        assert_eq!(loaded(&unit(&t)), "", "{member}");
+        t.assert_clean();
+    }
+}
+
+/// Calls the runtime for a hundred containers, by eight at a time.
+fn for_hundred(t: &Sandbox, words: &(dyn Fn(&str) -> Vec<String> + Sync)) {
+    let next = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::SeqCst);
+                    if number >= 100 {
+                        return;
+                    }
+                    let words = words(&t.other_id(&number.to_string()));
+                    t.runtime(&words.iter().map(String::as_str).collect::<Vec<_>>()).ok();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+#[ignore = "long; `make test-v2`"]
+fn a_hundred_at_once_leave_nothing() {
+    needs_systemd!();
+    let mut t = sandbox();
+    t.config["linux"]["cgroupsPath"] = json!("");
+    t.args(&["payload", "sleep", "5000"]).write_config();
+    let units = || loaded(&format!("oxrun-{}*", t.id)).lines().count();
+    let call = |words: &'static [&str]| {
+        move |id: &str| words.iter().map(ToString::to_string).chain([id.to_string()]).collect()
+    };
+    for_hundred(&t, &call(&[MANAGER, "create"]));
+    assert_eq!((units(), host::cgroups_with(&t.id).len()), (100, 100));
+    for_hundred(&t, &call(&["start"]));
+    for_hundred(&t, &call(&["delete", "--force"]));
+    assert_eq!(units(), 0);
+    t.assert_clean();
+}
+
 #[test]
 fn many_at_once_leave_nothing() {
     needs_systemd!();
-    let t = sandbox();
-    let mut config = t.config.clone();
-    config["linux"]["cgroupsPath"] = json!("");
-    fs::write(t.bundle().join("config.json"), config.to_string()).unwrap();
-    let script = "one() { i=$(expr $1 + 0); \
-        \"$R\" --root \"$S\" --systemd-cgroup create \"$ID$1\" && \"$R\" --root \"$S\" start \"$ID$1\" && \
-        \"$R\" --root \"$S\" delete --force \"$ID$1\" || echo bad $1; }; \
-        for w in 0 1 2 3 4 5 6 7; do (i=$w; while [ $i -lt 100 ]; do one $i </dev/null >/dev/null 2>>\"$S.err\" \
-        || echo bad $i >> \"$S.err\"; i=$((i+8)); done) & done; wait; cat \"$S.err\"";
-    let mut child = std::process::Command::new("sh")
-        .args(["-c", script])
-        .current_dir(t.bundle())
-        .env("R", runtime())
-        .env("S", t.state_dir())
-        .env("ID", &t.id)
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut said).unwrap();
-    child.wait().unwrap();
-    assert_eq!(said, "");
+    let mut t = sandbox();
+    t.config["linux"]["cgroupsPath"] = json!("");
+    t.args(&["true"]).write_config();
+    let ids: Vec<String> = (0..12).map(|number| t.other_id(&number.to_string())).collect();
+    std::thread::scope(|scope| {
+        for id in &ids {
+            let t = &t;
+            scope.spawn(move || t.runtime(&[MANAGER, "run", id]).ok());
+        }
+    });
     assert_eq!(loaded(&format!("oxrun-{}*", t.id)), "");
     t.assert_clean();
 }
