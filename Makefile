@@ -11,7 +11,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
 
-.PHONY: all build demo test test-security test-v2 soak bench lint conformance integration deny dist dist-tarball install clean help
+.PHONY: all build demo test test-security test-v2 soak bench lint conformance integration integration-v2 deny dist dist-tarball install clean help
 
 all: build
 
@@ -28,6 +28,7 @@ help:
 	@echo 'make dist         $(DIST): a tarball with the SBOM, and checksums'
 	@echo 'make conformance SUITE=DIR   a built validation suite against the binary (root)'
 	@echo 'make integration [ENGINES="ctr docker"]   real engines on top of the binary, or of RUNTIME=… (root)'
+	@echo 'make integration-v2 [ENGINES="cri"]   engines with systemd cgroups in a virtual machine'
 	@echo 'make install      to $$(DESTDIR)$$(PREFIX)/sbin'
 
 build:
@@ -88,6 +89,10 @@ conformance: build
 # The engines' packages are installed by the script; RUNTIME=… takes another runtime through it.
 integration: $(if $(RUNTIME),,build)
 	RUNTIME=$(or $(RUNTIME),$(CURDIR)/$(BINARY)) integration/run $(ENGINES)
+
+integration-v2:
+	@tools/packages $(BUILD_PACKAGES)
+	@tools/test-v2 integration $(ENGINES)
 
 install: build
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/sbin/oxrun

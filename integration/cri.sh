@@ -26,6 +26,7 @@ config() {
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]
   BinaryName = "$HELD"
   Root = "$WORK/rr"
+  SystemdCgroup = $(by_systemd && echo true || echo false)
 TOML
 }
 
@@ -65,6 +66,8 @@ pod() {
     POD_CONFIG=$(jq -cn --arg name "$SCENARIO" --arg log "$WORK/pods/$SCENARIO" --argjson more "${1:-{\}}" \
         '{metadata: {name: $name, uid: ("uid-" + $name), namespace: "default"}, logDirectory: $log, hostname: "boxy",
         linux: {securityContext: {namespaceOptions: {pid: "CONTAINER"}}}} * $more')
+    # Below this slice systemd makes a scope for every container, as the kubelet asks for.
+    ! by_systemd || POD_CONFIG=$(jq -c '.linux.cgroupParent //= "ox-pods.slice"' <<< "$POD_CONFIG")
     POD=$(rpc RunPodSandbox "{\"config\":$POD_CONFIG,\"runtimeHandler\":\"tested\"}" | jq -r .podSandboxId)
     [ -n "$POD" ] || die "no pod"
 }
@@ -351,6 +354,15 @@ t_stats() {
     [ "$(jq -r '.stats.memory.workingSetBytes.value | tonumber' <<< "$s")" -gt 0 ] || die "no memory: $s"
 }
 t_cgroup_parent() {
+    if by_systemd; then
+        pod '{"linux":{"cgroupParent":"ox-pods-one.slice"}}'
+        container main '{}' sleep 1000
+        has "$(cat "/proc/$(pid_of)/cgroup")" "/ox-pods.slice/ox-pods-one.slice/cri-containerd-$ID.scope"
+        has "$(units "cri-containerd-$ID.scope")" running
+        tidy
+        eq "$(units 'cri-containerd-*')" ""
+        return
+    fi
     pod '{"linux":{"cgroupParent":"/ox-pods/pod1"}}'
     container main '{}' sleep 1000
     has "$(cat "/proc/$(pid_of)/cgroup")" "/ox-pods/pod1/$ID"
@@ -643,10 +655,12 @@ t_nothing_left() {
     until_eq "" sh -c "ls $WORK/rr/k8s.io"
     until_eq "" shims
     oxrun_only
-    eq "$(find /sys/fs/cgroup -path '*/k8s.io/*' -type d 2>/dev/null | head -n 3)" "" cgroups
+    eq "$(find /sys/fs/cgroup '(' -path '*/k8s.io/*' -o -path '*/cri-containerd-*' ')' -type d 2>/dev/null | head -n 3)" "" cgroups
+    eq "$(units 'cri-containerd-*')" "" units
 }
 shims() { pgrep -f "containerd-shim-runc-v2 .*-address $WORK/" || true; }
 after_all() {
+    by_systemd && systemctl stop ox-pods.slice
     [ -n "${KEEP:-}" ] || find /sys/fs/cgroup -depth -type d '(' -path '*/ox-pods*' -o -path '*/k8s.io' -o -path '*/k8s.io/*' ')' -exec rmdir {} + 2>/dev/null
     rm -rf /run/netns/cni-* 2>/dev/null
 }

@@ -15,6 +15,7 @@ setup() {
     c image import "$WORK/box.tar" > /dev/null
     IMAGE=$(c image ls -q | head -n 1)
     opts=(--runc-binary "$RUNTIME" --runc-root "$WORK/rr")
+    ! by_systemd || opts+=(--runc-systemd-cgroup)
     make_held
 }
 
@@ -26,18 +27,21 @@ tidy() {
     for id in $(c container ls -q); do c container rm "$id"; done
 }
 
+# With systemd every container needs the name of its unit.
+group() { ! by_systemd || echo "--cgroup system.slice:ox-test:$SCENARIO${1:-}"; }
+
 # r [FLAG…] -- COMMAND…: in the foreground, removed afterwards. b: the same in the background.
 r() {
     local flags=()
     while [ "$1" != -- ]; do flags+=("$1"); shift; done
     shift
-    c run --rm "${opts[@]}" "${flags[@]}" "$IMAGE" "$SCENARIO" "$@"
+    c run --rm "${opts[@]}" $(group) "${flags[@]}" "$IMAGE" "$SCENARIO" "$@"
 }
 b() {
     local flags=()
     while [ "$1" != -- ]; do flags+=("$1"); shift; done
     shift
-    c run -d "${opts[@]}" "${flags[@]}" "$IMAGE" "$SCENARIO" "$@"
+    c run -d "${opts[@]}" $(group) "${flags[@]}" "$IMAGE" "$SCENARIO" "$@"
 }
 x() { c task exec --exec-id "x$RANDOM" "$@"; }
 pid_of() { c task ls | awk -v id="$SCENARIO" '$1 == id { print $2 }'; }
@@ -76,10 +80,10 @@ t_detached() {
     eq "$(c task ls -q)" ""
     gone "$pid"
 }
-t_tty() { eq "$(with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr run --rm -t "${opts[@]}" "$IMAGE" tty1 tty)" /dev/pts/0; }
+t_tty() { eq "$(with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr run --rm -t "${opts[@]}" $(group) "$IMAGE" tty1 tty)" /dev/pts/0; }
 t_tty_detached() {
     # `ctr run -d -t` needs no terminal of its own once it has returned.
-    with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr run -d -t "${opts[@]}" "$IMAGE" "$SCENARIO" sh
+    with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr run -d -t "${opts[@]}" $(group) "$IMAGE" "$SCENARIO" sh
     eq "$(state_of)" RUNNING
     eq "$(x "$SCENARIO" readlink /proc/1/fd/0)" /dev/pts/0
 }
@@ -234,6 +238,14 @@ t_device_denied() {
 }
 t_masked_paths() { eq "$(r -- sh -c 'cat /proc/keys /proc/timer_list | wc -c')" 0; }
 t_cgroup_path() {
+    if by_systemd; then
+        b -- sleep 1000
+        has "$(cat "/proc/$(pid_of)/cgroup")" "/system.slice/ox-test-$SCENARIO.scope"
+        has "$(units "ox-test-$SCENARIO.scope")" running
+        tidy
+        eq "$(units 'ox-test-*')" ""
+        return
+    fi
     b --cgroup "/ox-test/$SCENARIO" -- sleep 1000
     has "$(cat "/proc/$(pid_of)/cgroup")" "/ox-test/$SCENARIO"
     tidy > /dev/null 2>&1
@@ -249,12 +261,12 @@ t_null_io() {
 }
 t_no_leaked_descriptors() { eq "$(r -- sh -c 'ls /proc/self/fd | xargs')" "0 1 2 3"; }
 t_rootfs_argument() {
-    eq "$(c run --rm "${opts[@]}" --rootfs "$WORK/rootfs" "$SCENARIO" /bin/echo plain)" plain
+    eq "$(c run --rm "${opts[@]}" $(group) --rootfs "$WORK/rootfs" "$SCENARIO" /bin/echo plain)" plain
 }
 t_many_at_once() {
     local pids=() i
     for i in $(seq 8); do
-        c run --rm "${opts[@]}" "$IMAGE" "many$i" sh -c "echo n$i" > "$WORK/many.$i" 2>&1 &
+        c run --rm "${opts[@]}" $(group "-$i") "$IMAGE" "many$i" sh -c "echo n$i" > "$WORK/many.$i" 2>&1 &
         pids+=("$!")
     done
     for i in "${pids[@]}"; do wait "$i" || die "one failed: $(cat "$WORK"/many.*)"; done
@@ -265,8 +277,9 @@ t_many_at_once() {
 slow_spec() {
     c oci spec | jq --arg root "$WORK/rootfs" '.root = {path: $root, readonly: true} | .process.terminal = false
         | .process.args = ["/bin/sleep", "1000"] | del(.process.rlimits, .process.apparmorProfile)
-        | .linux.cgroupsPath = "/ox-test/slow"
+        | .linux.cgroupsPath = $group
         | .hooks = {createRuntime: [{path: "/bin/sh", args: ["sh", "-c", $hook]}]}' \
+        --arg group "$(by_systemd && echo system.slice:ox-test:slow || echo /ox-test/slow)" \
         --arg hook "echo \$\$ > $WORK/in-hook; exec sleep 10" > "$WORK/slow.json"
 }
 t_shim_killed_in_create() {
@@ -432,7 +445,8 @@ t_nothing_left() {
     eq "$(ls "$WORK/rr/ox-ctr" 2>/dev/null)" "" "state directories"
     until_eq "" shims
     oxrun_only
-    eq "$(find /sys/fs/cgroup -path '*ox-test/*' -type d 2>/dev/null | head)" "" "cgroups"
+    eq "$(find /sys/fs/cgroup '(' -path '*ox-test/*' -o -path '*/ox-test-*' ')' -type d 2>/dev/null | head)" "" "cgroups"
+    eq "$(units 'ox-test-*')" "" units
 }
 after_all() {
     [ -z "${KEEP:-}" ] || return 0

@@ -9,8 +9,12 @@ RUNTIME=${RUNTIME:-oxrun}
 ONLY=${ONLY:-*}
 # Lines of output of all engines, when `run` collects them.
 RESULTS=${RESULTS:-}
-# Engine calls are ended after this many seconds.
-LIMIT=${LIMIT:-90}
+# Engine calls are ended after this many seconds, and nothing is waited for longer than 20; an emulated
+# machine has more PATIENCE: how many times as much.
+PATIENCE=${PATIENCE:-1}
+LIMIT=${LIMIT:-$((90 * PATIENCE))}
+# Who makes the containers' cgroups: cgroupfs or systemd.
+CGROUP_MANAGER=${CGROUP_MANAGER:-cgroupfs}
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 
 failures=0
@@ -168,23 +172,23 @@ status_of() {
 
 # until_true COMMAND…: within 20 seconds.
 until_true() {
-    for _ in $(seq 100); do
+    for _ in $(seq $((100 * PATIENCE))); do
         if "$@" > /dev/null 2>&1; then return 0; fi
         sleep 0.2
     done
-    die "not within 20 seconds: $*"
+    die "not within $((20 * PATIENCE)) seconds: $*"
 }
 
 # until_eq WANT COMMAND…: the output becomes WANT within 20 seconds.
 until_eq() {
     local want=$1 got
     shift
-    for _ in $(seq 100); do
+    for _ in $(seq $((100 * PATIENCE))); do
         got=$("$@" 2>&1) || true
         [ "$got" != "$want" ] || return 0
         sleep 0.2
     done
-    die "$*: still '$got' after 20 seconds, wanted '$want'"
+    die "$*: still '$got' after $((20 * PATIENCE)) seconds, wanted '$want'"
 }
 
 # gone PID: the process ends within 20 seconds.
@@ -198,6 +202,11 @@ with_tty() {
     printf -v line '%q ' "$@"
     timeout -k 5 "$LIMIT" script -qec "$line" /dev/null | tr -d '\r' | sed 's/\^@//g'
 }
+
+by_systemd() { [ "$CGROUP_MANAGER" = systemd ]; }
+
+# units PATTERN: the scopes that systemd knows.
+units() { ! by_systemd || systemctl ${ROOTLESS:+--machine "$TEST_USER@" --user} list-units --all --plain --no-legend "$1"; }
 
 cgroup2() { [ -f /sys/fs/cgroup/cgroup.controllers ]; }
 

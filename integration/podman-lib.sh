@@ -8,7 +8,7 @@ TEST_USER=oxtest
 as_user() {
     setpriv --reuid "$USER_ID" --regid "$USER_ID" --init-groups --inh-caps=-all \
         env -i HOME="$WORK/home" USER=$TEST_USER LOGNAME=$TEST_USER PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=xterm \
-        XDG_RUNTIME_DIR="$WORK/xdg" TMPDIR="$WORK/tmp" CONTAINERS_CONF="$WORK/containers.conf" \
+        XDG_RUNTIME_DIR="$XDG" DBUS_SESSION_BUS_ADDRESS="unix:path=$XDG/bus" TMPDIR="$WORK/tmp" CONTAINERS_CONF="$WORK/containers.conf" \
         CONTAINERS_STORAGE_CONF="$WORK/storage.conf" REGISTRIES_CONFIG_PATH=/dev/null \
         BUILDAH_ISOLATION="${BUILDAH_ISOLATION:-}" "$@"
 }
@@ -29,14 +29,24 @@ make_user() {
     useradd --no-create-home --home-dir "$WORK/home" --shell /bin/sh $TEST_USER
     grep -q "^$TEST_USER:" /etc/subuid || usermod --add-subuids 4200000-4265535 --add-subgids 4200000-4265535 $TEST_USER
     USER_ID=$(id -u $TEST_USER)
-    mkdir -p "$WORK/home" "$WORK/xdg"
-    chmod 700 "$WORK/xdg"
-    chown -R "$USER_ID:$USER_ID" "$WORK/home" "$WORK/xdg"
+    XDG=$WORK/xdg
+    mkdir -p "$WORK/home" "$XDG"
+    chmod 700 "$XDG"
+    chown -R "$USER_ID:$USER_ID" "$WORK/home" "$XDG"
+    by_systemd || return 0
+    # The user's systemd, without a login.
+    loginctl enable-linger $TEST_USER
+    XDG=/run/user/$USER_ID
+    until_true test -S "$XDG/bus"
 }
 # Podman leaves a process that holds the user namespace; nobody else has this user's id.
 remove_user() {
     [ -n "${USER_ID:-}" ] || return 0
     local p
+    if by_systemd; then
+        loginctl disable-linger $TEST_USER
+        systemctl stop "user@$USER_ID.service"
+    fi
     for p in /proc/[0-9]*; do
         [ "$(stat -c %u "$p" 2>/dev/null)" = "$USER_ID" ] && kill -9 "${p#/proc/}" 2>/dev/null
     done
@@ -69,7 +79,7 @@ default_ulimits = []
 [network]
 network_config_dir = "$WORK/networks"
 [engine]
-cgroup_manager = "cgroupfs"
+cgroup_manager = "$CGROUP_MANAGER"
 events_logger = "file"
 runtime = "tested"
 static_dir = "$WORK/store/libpod"

@@ -15,7 +15,7 @@ state_of() { inspect '{{.State.Status}}'; }
 # tty_p …: podman on a terminal.
 tty_p() {
     export -f p e as_user
-    export ROOTLESS WORK RUNTIME LIMIT TEST_USER USER_ID=${USER_ID:-} FOREGROUND=yes
+    export ROOTLESS WORK RUNTIME LIMIT TEST_USER USER_ID=${USER_ID:-} XDG=${XDG:-} FOREGROUND=yes
     with_tty bash -c 'p "$@"' - "$@"
 }
 
@@ -380,6 +380,12 @@ t_cgroups_disabled() {
     eq "$(p exec "$SCENARIO" echo inside)" inside
 }
 t_cgroup_parent() {
+    if by_systemd; then
+        b --cgroup-parent ox-parent.slice box sleep 1000
+        has "$(cat "/proc/$(pid_of)/cgroup")" "/ox-parent.slice/libpod-$(inspect '{{.Id}}').scope"
+        has "$(units 'libpod-*')" running
+        return
+    fi
     rootful
     b --cgroup-parent /ox-parent box sleep 1000
     has "$(cat "/proc/$(pid_of)/cgroup")" /ox-parent/
@@ -600,7 +606,8 @@ t_nothing_left() {
     eq "$(p ps -aq)" ""
     eq "$(grep -c "$WORK/store/overlay/.*/merged" /proc/self/mountinfo || true)" 0 mounts
     oxrun_only
-    eq "$(find /sys/fs/cgroup -path '*libpod_parent/libpod-*' -type d 2>/dev/null | grep -v conmon | head -n 3)" "" cgroups
+    eq "$(find /sys/fs/cgroup '(' -path '*libpod_parent/libpod-*' -o -path '*/libpod-*.scope' ')' -type d 2>/dev/null | grep -v conmon | head -n 3)" "" cgroups
+    until_eq "" eval "units 'libpod-*.scope' | grep -v conmon"
 }
 
 # The chains that the network plugin makes and never removes.

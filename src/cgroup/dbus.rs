@@ -12,8 +12,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a whole conversation may take.
-pub const TIME: Duration = Duration::from_secs(5);
+/// How long a whole conversation may take, where OXRUN_SYSTEMD_TIMEOUT says nothing else (seconds).
+const TIME: u64 = 5;
+/// The longest that can be asked for; callers give up long before.
+const LONGEST_TIME: u64 = 3600;
 /// No answer that is waited for here is nearly as long (bytes); the specification allows 128 MiB.
 const LONGEST: usize = 1 << 20;
 
@@ -310,6 +312,15 @@ impl Connection {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(e) => Err(failed(format!("poll `{}`", self.peer.display()))(e)),
         }
+    }
+}
+
+/// How long a whole conversation may take.
+pub fn time() -> Result<Duration> {
+    let Some(text) = variable("OXRUN_SYSTEMD_TIMEOUT") else { return Ok(Duration::from_secs(TIME)) };
+    match text.parse() {
+        Ok(seconds @ 1..=LONGEST_TIME) => Ok(Duration::from_secs(seconds)),
+        _ => bail!("OXRUN_SYSTEMD_TIMEOUT is `{text}`: give seconds, 1 to {LONGEST_TIME}"),
     }
 }
 

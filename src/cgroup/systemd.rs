@@ -30,7 +30,7 @@ use unit::Names;
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
 /// How long taking back a start may take.
-const ABANDON_TIME: Duration = Duration::from_secs(1);
+const ABANDON_TIME: Duration = Duration::from_secs(2);
 
 /// What later commands need to know of a scope; part of state.json.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +107,7 @@ impl Scope {
     }
 
     fn connect(&self) -> Result<Connection> {
-        self.connect_for(dbus::TIME)
+        self.connect_for(dbus::time()?)
     }
 
     fn connect_for(&self, time: Duration) -> Result<Connection> {

@@ -1,7 +1,7 @@
 //! The default config of an engine runs unchanged: only what names things of that engine's host
 //! (root, sources of bind mounts, the prestart hook, the program, ids) points to what is here.
 
-use crate::harness::{Sandbox, is_oxrun};
+use crate::harness::{Sandbox, host_command, is_oxrun};
 use crate::host;
 use serde_json::{Value, json};
 use std::fs;
@@ -26,7 +26,9 @@ fn engine() -> Sandbox {
         let own = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
         t.config["process"]["rlimits"][0] = json!({"type": "RLIMIT_NOFILE", "soft": own, "hard": own});
     }
-    if !std::path::Path::new("/sys/kernel/security/apparmor").exists() {
+    // The engine loads its profile itself.
+    let loaded = fs::read_to_string("/sys/kernel/security/apparmor/profiles").unwrap_or_default();
+    if !loaded.lines().any(|line| line.starts_with("docker-default ")) {
         t.config["process"].as_object_mut().unwrap().remove("apparmorProfile");
     }
     t.args(&["payload", "report"]);
@@ -135,6 +137,51 @@ fn missing_program_is_logged_for_the_engine() {
     let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let error = lines.iter().rev().find(|l| l["level"] == "error").unwrap();
     assert!(error["msg"].as_str().unwrap().contains("executable file not found in $PATH"), "{error}");
+    t.assert_clean();
+}
+
+/// An AppArmor profile of its own name, in the kernel as long as the value is there.
+struct Profile(String);
+
+impl Profile {
+    fn load(t: &Sandbox) -> Profile {
+        let file = t.path("profile");
+        let rules =
+            "file, capability, network, mount, umount, pivot_root, signal, ptrace, unix, deny /denied w,";
+        let flags = "flags=(attach_disconnected,mediate_deleted)";
+        fs::write(&file, format!("profile {} {flags} {{ {rules} }}\n", t.id)).unwrap();
+        host_command("apparmor_parser", &["--skip-cache", "--replace", &file]).ok();
+        Profile(file)
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("apparmor_parser").args(["--remove", &self.0]).status();
+    }
+}
+
+#[test]
+fn apparmor_profile_is_in_force() {
+    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    if !enabled.starts_with('Y') || !std::path::Path::new("/sbin/apparmor_parser").exists() {
+        skip!("this host has no AppArmor, or no apparmor_parser");
+    }
+    let mut t = engine();
+    let profile = Profile::load(&t);
+    t.config["process"]["apparmorProfile"] = json!(t.id);
+    t.config["process"]["args"] = json!(["payload", "sleep", "60"]);
+    t.create().ok();
+    t.start().ok();
+    let script = "cat /proc/self/attr/apparmor/current; echo x > /allowed; echo x > /denied";
+    let outcome = t.runtime(&["exec", &t.id, "sh", "-c", script]).failed();
+    assert_eq!(outcome.stdout.trim(), format!("{} (enforce)", t.id));
+    assert!(outcome.stderr.contains("/denied") && !outcome.stderr.contains("/allowed"), "{}", outcome.stderr);
+    let current = fs::read_to_string(format!("/proc/{}/attr/apparmor/current", t.pid())).unwrap();
+    assert_eq!(current.trim(), format!("{} (enforce)", t.id));
+    t.finish();
+    drop(profile);
+    t.create().failed().says(&["apparmor", "AppArmor"]).one_line();
     t.assert_clean();
 }
 

@@ -17,9 +17,13 @@ use std::time::{Duration, Instant};
 /// No call of the runtime takes longer than this; an emulated machine has more patience
 /// (TEST_PATIENCE: how many times as much).
 fn limit() -> Duration {
-    let times = std::env::var("TEST_PATIENCE").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(30) * times.unwrap_or(1)
+    Duration::from_secs(30) * patience()
 }
+
+fn patience() -> u32 {
+    std::env::var("TEST_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 const APPLETS: &str = "[ cat chmod cp cut df dmesg echo env false find grep head hostname id ip kill ln ls mkdir \
     mount mv nc ps pwd readlink rm rmdir sed seq sh sleep sort stat stty tail test touch true tty umount uname wc";
 
@@ -399,6 +403,9 @@ impl Sandbox {
         }
         command.args(args);
         command.current_dir(self.bundle()).env("OXRUN_TEST", &self.id).stdin(Stdio::null());
+        if patience() > 1 {
+            command.env("OXRUN_SYSTEMD_TIMEOUT", (5 * patience()).to_string());
+        }
         command
     }
 

@@ -222,11 +222,13 @@ fn a_bus_that_hangs_is_an_error_in_time() {
     let t = Sandbox::rootless();
     let _listener = deaf(&t);
     t.write_config();
-    let mut command = t.command(&[MANAGER, "create", &t.id]);
-    command.env("XDG_RUNTIME_DIR", t.path("run"));
-    let outcome = t.spawn(command).wait().failed().says(&["waited 5 s"]).one_line();
-    outcome.says(&[&format!("oxrun-{}.scope", t.id)]);
-    t.assert_clean();
+    for (time, says) in [("", "waited 5 s"), ("2", "waited 2 s"), ("soon", "OXRUN_SYSTEMD_TIMEOUT")] {
+        let mut command = t.command(&[MANAGER, "create", &t.id]);
+        command.env("XDG_RUNTIME_DIR", t.path("run")).env("OXRUN_SYSTEMD_TIMEOUT", time);
+        let outcome = t.spawn(command).wait().failed().says(&[says]).one_line();
+        outcome.says(&[&format!("oxrun-{}.scope", t.id)]);
+        t.assert_clean();
+    }
 }
 
 #[test]
@@ -237,14 +239,18 @@ fn a_manager_that_hangs_is_an_error_in_time() {
     let (directory, _listener) = deaf(&t);
     let hidden = format!("mount --bind {directory} /run/systemd");
     let other = t.other_id("second");
-    let call = |words: &[&str]| t.spawn(t.after_mounts(&hidden, words)).wait();
+    let call = |words: &[&str]| {
+        let mut command = t.after_mounts(&hidden, words);
+        command.env("OXRUN_SYSTEMD_TIMEOUT", "2");
+        t.spawn(command).wait()
+    };
     fs::write(t.bundle().join("config.json"), second(&t).to_string()).unwrap();
-    let outcome = call(&[MANAGER, "create", &other]).failed().says_in_oxrun("waited 5 s").one_line();
+    let outcome = call(&[MANAGER, "create", &other]).failed().says_in_oxrun("waited 2 s").one_line();
     outcome.says_in_oxrun(&format!("oxt-{other}.scope"));
     let before = (value(&t, "pids.max"), property(&t, "TasksMax"));
-    call(&["update", "--pids-limit", "77", &t.id]).failed().says_in_oxrun("waited 5 s").one_line();
+    call(&["update", "--pids-limit", "77", &t.id]).failed().says_in_oxrun("waited 2 s").one_line();
     assert_eq!((value(&t, "pids.max"), property(&t, "TasksMax")), before, "the update is undone");
-    call(&["delete", "--force", &t.id]).failed().says_in_oxrun("waited 5 s").one_line();
+    call(&["delete", "--force", &t.id]).failed().says_in_oxrun("waited 2 s").one_line();
     t.finish();
     assert_eq!(loaded(&format!("oxt-{}*", t.id)), "");
     t.assert_clean();
@@ -270,7 +276,9 @@ fn a_frozen_process_1_is_an_error_in_time() {
     let t = sandbox();
     t.write_config();
     fs::write(freezer, "1").unwrap();
-    let outcome = t.runtime(&[MANAGER, "create", &t.id]);
+    let mut command = t.command(&[MANAGER, "create", &t.id]);
+    command.env("OXRUN_SYSTEMD_TIMEOUT", "5");
+    let outcome = t.spawn(command).wait();
     fs::write(freezer, "0").unwrap();
     outcome.failed().says_in_oxrun("waited 5 s").says_in_oxrun(&unit(&t)).one_line();
     assert_eq!(loaded(&unit(&t)), "");
@@ -290,7 +298,9 @@ fn a_job_that_does_not_end_is_taken_back() {
     host_command("systemd-run", &words).ok();
     t.config["annotations"] = json!({"org.systemd.property.After": format!("['{slow}']")});
     t.write_config();
-    let outcome = t.runtime(&[MANAGER, "create", &t.id]);
+    let mut command = t.command(&[MANAGER, "create", &t.id]);
+    command.env("OXRUN_SYSTEMD_TIMEOUT", "8");
+    let outcome = t.spawn(command).wait();
     let left = loaded(&unit(&t));
     host_command("systemctl", &["stop", &slow]).ok();
     outcome.failed().says_in_oxrun("the end of its start job").says_in_oxrun(&unit(&t)).one_line();
