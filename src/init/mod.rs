@@ -328,7 +328,7 @@ fn set_names(plan: &Plan) -> Result<()> {
 
 /// Masks, read-only paths and the read-only root: last, as they hinder what comes before.
 fn seal_root(job: &Job, root: &Root, null: Option<&OwnedFd>) -> Result<()> {
-    hide::make_readonly(root, &job.plan.readonly_paths, job.features)?;
+    hide::make_readonly(root, &job.plan.readonly_paths, &job.procfs, job.features)?;
     hide::mask(root, &job.plan.masked_paths, null, &job.procfs, job.features)?;
     if job.plan.root_readonly {
         rootfs::make_readonly(root, job.features)?;

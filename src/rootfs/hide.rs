@@ -105,32 +105,36 @@ impl Covers<'_> {
         self.protect(null)
     }
 
-    /// Linux 5.10 and 5.11 can set a mount's flags only once it is attached, and by a path: that of its
-    /// descriptor in the host's procfs, as the container's /proc may be anything (R3).
     fn protect(&self, mask: &OwnedFd) -> Result<()> {
         if self.features.mount_setattr {
             return Ok(());
         }
-        use std::os::fd::AsRawFd;
-        let name = std::ffi::CString::new(mask.as_raw_fd().to_string())?;
-        let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NOEXEC | libc::MS_REMOUNT | libc::MS_BIND;
-        self.procfs.enter_own_fds()?;
-        let protected = sys::mount_flags(&name, flags).doing(|| "make the mask read-only");
-        // Not to be left in a directory of the host.
-        super::enter_root_directory().and(protected)
+        let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NOEXEC;
+        set_attached(self.procfs, mask, flags).context("make the mask read-only")
     }
 }
 
+/// Linux 5.10 and 5.11 can set a mount's flags only once it is attached, and by a path: that of its
+/// descriptor in the host's procfs, as the container's /proc may be anything (R3).
+fn set_attached(procfs: &Procfs, mount: &OwnedFd, flags: u64) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    let name = std::ffi::CString::new(mount.as_raw_fd().to_string())?;
+    procfs.enter_own_fds()?;
+    let set = sys::mount_flags(&name, flags | libc::MS_REMOUNT | libc::MS_BIND).doing(|| "set its flags");
+    // Not to be left in a directory of the host.
+    super::enter_root_directory().and(set)
+}
+
 /// Makes `paths` read-only with all mounts below; those that are missing are skipped.
-pub fn make_readonly(root: &Root, paths: &[String], features: MountFeatures) -> Result<()> {
+pub fn make_readonly(root: &Root, paths: &[String], procfs: &Procfs, features: MountFeatures) -> Result<()> {
     for (index, path) in paths.iter().enumerate() {
-        readonly_one(root, path, features)
+        readonly_one(root, path, procfs, features)
             .with_context(|| format!("make `{path}` read-only (linux.readonlyPaths[{index}])"))?;
     }
     Ok(())
 }
 
-fn readonly_one(root: &Root, path: &str, features: MountFeatures) -> Result<()> {
+fn readonly_one(root: &Root, path: &str, procfs: &Procfs, features: MountFeatures) -> Result<()> {
     let Some(target) = existing(root, path)? else { return Ok(()) };
     let tree = clone_fd(&target, true).doing(|| "clone it")?;
     let change = Change { set: u64::from(sys::MOUNT_ATTR_RDONLY), recursive: true, ..Change::default() };
@@ -141,9 +145,7 @@ fn readonly_one(root: &Root, path: &str, features: MountFeatures) -> Result<()> 
     move_onto(&tree, &target).doing(|| "attach it")?;
     let flags = rustix::fs::fstatfs(&tree).doing(|| "look at it")?.f_flags as u64
         & (libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC);
-    rustix::process::fchdir(&tree).doing(|| "enter it")?;
-    sys::mount_flags(c".", flags | libc::MS_RDONLY | libc::MS_REMOUNT | libc::MS_BIND)
-        .doing(|| "set it read-only")
+    set_attached(procfs, &tree, flags | libc::MS_RDONLY).context("set it read-only")
 }
 
 /// The path if it is there.

@@ -131,6 +131,13 @@ pub fn has_cgroup_file(controller: &str, file: &str, name: &str) -> bool {
     there
 }
 
+/// Whether the kernel is at least of this version.
+pub fn is_linux(major: u32, minor: u32) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-', '+']).map(|word| word.trim().parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
 /// Whether systemd manages this host (sd_booted(3)).
 pub fn has_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()

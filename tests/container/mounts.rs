@@ -585,6 +585,7 @@ fn options_are_set_without_mount_setattr_too() {
         config::add_mount(&mut t.config, "/bound", "bind", "/etc", &["bind", "ro", "nosuid"]);
         config::add_mount(&mut t.config, "/sys/fs/cgroup", "cgroup", "cgroup", &["ro"]);
         t.config["linux"]["maskedPaths"] = json!(["/proc/keys", "/proc/kcore", "/proc/acpi"]);
+        t.config["linux"]["readonlyPaths"].as_array_mut().unwrap().push(json!("/proc/uptime"));
         t.args(&["cat", "/proc/mounts"]).write_config();
         let mut command = t.command(&["run", &t.id]);
         command.env("OXRUN_WITHOUT", "mount_setattr");
@@ -597,6 +598,7 @@ fn options_are_set_without_mount_setattr_too() {
         assert!(flags("/bound").contains(&"ro".into()) && flags("/bound").contains(&"nosuid".into()));
         assert!(flags("/sys/fs/cgroup").contains(&"ro".into()), "{mounts}");
         assert!(flags("/proc/keys").contains(&"ro".into()), "{mounts}");
+        assert!(flags("/proc/uptime").contains(&"ro".into()), "{mounts}");
         for line in mounts.lines().filter(|line| line.contains(" cgroup ") || line.contains(" cgroup2 ")) {
             assert!(line.split(' ').nth(3).unwrap().split(',').any(|flag| flag == "ro"), "{line}");
         }

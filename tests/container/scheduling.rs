@@ -1,7 +1,8 @@
 //! What the process may use of the machine's time and memory: scheduler, I/O priority, CPUs, NUMA
 //! policy, personality and limits, each read back inside the container.
 
-use crate::harness::{Sandbox, is_oxrun};
+use crate::harness::{Sandbox, is_oxrun, note_skip};
+use crate::host;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -137,6 +138,10 @@ fn memory_policies() {
         (json!({"mode": "MPOL_PREFERRED_MANY", "nodes": "0"}), "prefer (many):0"),
         (json!({"mode": "MPOL_LOCAL", "nodes": ""}), "local"),
     ] {
+        if words.starts_with("weighted") && !host::is_linux(6, 9) {
+            note_skip("this kernel has no MPOL_WEIGHTED_INTERLEAVE");
+            continue;
+        }
         let mut t = Sandbox::new();
         t.config["linux"]["memoryPolicy"] = policy.clone();
         let answer = t.actions(&["read /proc/self/numa_maps"]);
