@@ -58,7 +58,7 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
             output::print(&seccomp::explain(&seccomp::read_profile(&profile)?, &query)?)?;
         }
         Command::Features => output::print(&cli::features::of_this_binary()?)?,
-        Command::Spec { bundle, rootless } => container::spec::write(bundle.as_deref(), rootless)?,
+        Command::Spec(request) => container::spec::write(&request)?,
         Command::Create(args) => {
             let states = StateDir::open_or_create(&root)?;
             create::create(&states, settings(global), &args, StartBy::Socket, true)?;

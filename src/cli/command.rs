@@ -8,6 +8,7 @@ use super::parse::Matches;
 use super::quantity;
 use super::signal::Signal;
 use super::update::Update;
+use crate::container::spec::{Example, Request};
 use crate::log;
 use crate::seccomp::Query;
 use anyhow::{Context, Result, bail};
@@ -132,12 +133,7 @@ pub enum Command {
         format: Format,
     },
     /// Write a config.json.
-    Spec {
-        /// The directory it goes to; none is the current one.
-        bundle: Option<PathBuf>,
-        /// For a container without root.
-        rootless: bool,
-    },
+    Spec(Request),
     /// Explain a seccomp profile.
     Seccomp {
         /// The file it is in.
@@ -357,7 +353,22 @@ pub fn gc(matches: &Matches) -> Result<Command> {
 
 /// `spec`.
 pub fn spec(matches: &Matches) -> Result<Command> {
-    Ok(Command::Spec { bundle: matches.path("bundle")?, rootless: matches.switch("rootless") })
+    let example = |kind: &str| match kind {
+        "shell" | "rootless" => Ok(Example::Shell),
+        "service" => Ok(Example::Service),
+        "host-network" => Ok(Example::HostNetwork),
+        _ => bail!("unknown example `{kind}`: use shell, service, rootless or host-network"),
+    };
+    let (example, from) = (matches.parsed("example", example)?, matches.path("from")?);
+    if example.is_some() && from.is_some() {
+        bail!("--example and --from cannot be used together");
+    }
+    Ok(Command::Spec(Request {
+        bundle: matches.path("bundle")?,
+        rootless: matches.switch("rootless") || matches.text("example")? == Some("rootless"),
+        example,
+        from,
+    }))
 }
 
 /// `features`.

@@ -341,9 +341,20 @@ pub static COMMANDS: &[CommandRow] = &[
         most: 0,
         raw_after: None,
         summary: "write a config.json to start from",
-        description: "Writes a config.json that runs `sh` from the directory rootfs beside it. An existing\n\
-            file is left alone.",
-        flags: &[BUNDLE, switch("rootless", &[], "write one that works without root")],
+        description: "Writes a config.json that runs `sh` from the directory rootfs beside it, an example of another\n\
+            kind, or what an image asks for whose layers are unpacked in rootfs. An existing file is\n\
+            left alone.",
+        flags: &[
+            BUNDLE,
+            switch("rootless", &[], "write one that works without root"),
+            value("example", &[], "KIND", "what to write: shell (default), service, rootless or host-network"),
+            value(
+                "from",
+                &[],
+                "LAYOUT[:TAG]",
+                "take program, environment and user from an image in this OCI image layout",
+            ),
+        ],
         build: command::spec,
     },
     CommandRow {

@@ -14,6 +14,7 @@ pub mod hooks;
 pub mod identity;
 pub mod inspect;
 pub mod kill;
+mod image;
 mod launch;
 pub mod matching;
 pub mod mounts;
