@@ -148,8 +148,7 @@ impl Form {
     }
 
     fn namespaces(&self) -> String {
-        let namespace =
-            |kind: &str| format!(",\n\t\t\t{{\n\t\t\t\t\"type\": \"{kind}\"\n\t\t\t}}");
+        let namespace = |kind: &str| format!(",\n\t\t\t{{\n\t\t\t\t\"type\": \"{kind}\"\n\t\t\t}}");
         let kinds = [("cgroup", self.cgroup_v2), ("user", self.rootless.is_some())];
         kinds.into_iter().filter(|(_, wanted)| *wanted).map(|(kind, _)| namespace(kind)).collect()
     }

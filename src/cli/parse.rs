@@ -412,7 +412,9 @@ mod tests {
             Command::List { format: Format::Json, quiet: true }
         ));
         assert!(matches!(line("list --format=json").unwrap(), Command::List { format: Format::Json, .. }));
-        assert!(matches!(line("spec").unwrap(), Command::Spec(request) if request.bundle.is_none() && !request.rootless));
+        assert!(
+            matches!(line("spec").unwrap(), Command::Spec(request) if request.bundle.is_none() && !request.rootless)
+        );
         assert!(matches!(line("kill c").unwrap(), Command::Kill { signal, .. } if signal.number() == 15));
         assert!(
             matches!(line("kill c SIGKILL").unwrap(), Command::Kill { signal, .. } if signal.number() == 9)

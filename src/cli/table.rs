@@ -347,7 +347,12 @@ pub static COMMANDS: &[CommandRow] = &[
         flags: &[
             BUNDLE,
             switch("rootless", &[], "write one that works without root"),
-            value("example", &[], "KIND", "what to write: shell (default), service, rootless or host-network"),
+            value(
+                "example",
+                &[],
+                "KIND",
+                "what to write: shell (default), service, rootless or host-network",
+            ),
             value(
                 "from",
                 &[],

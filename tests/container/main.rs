@@ -39,6 +39,7 @@ mod seccomp_profiles;
 mod security;
 mod signals;
 mod soak;
+mod spec;
 mod systemd;
 mod terminal;
 mod time;
