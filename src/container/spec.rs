@@ -5,6 +5,7 @@ use super::image;
 use crate::bundle::Host;
 use crate::bundle::default_spec::{ExtraMount, Form};
 use crate::error::Doing;
+use crate::hostfs;
 use anyhow::Result;
 use rustix::fs::{CWD, Mode, OFlags};
 use std::io::Write;
@@ -81,7 +82,7 @@ fn scratch(destination: &str) -> ExtraMount {
 fn host_network(form: &mut Form) {
     form.host_network = true;
     for source in ["/etc/resolv.conf", "/etc/hosts"] {
-        if Path::new(source).exists() {
+        if hostfs::exists(Path::new(source)) {
             form.mounts.push(ExtraMount {
                 destination: source.into(),
                 kind: "bind",
