@@ -22,7 +22,7 @@ const MANAGER: &str = "--systemd-cgroup";
 fn sandbox() -> Sandbox {
     let mut t = Sandbox::new();
     t.config["linux"]["cgroupsPath"] = json!(format!("system.slice:oxt:{}", t.id));
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t
 }
 
@@ -184,10 +184,12 @@ fn a_unit_in_use_is_refused_and_left_alone() {
 fn failed_units_are_reset() {
     needs_systemd!();
     let mut t = sandbox();
-    t.config["annotations"] =
-        json!({"org.systemd.property.RuntimeMaxSec": "8", "org.systemd.property.KillSignal": "9"});
+    // Init of a pid namespace does not end by SIGTERM, and a stop that takes too long is a failure.
+    t.config["annotations"] = json!({"org.systemd.property.TimeoutStopSec": "1"});
     create(&t);
     t.start().ok();
+    host_command("systemctl", &["stop", &unit(&t)]).ok();
+    assert_eq!(property(&t, "ActiveState"), "failed");
     t.wait_status("stopped");
     t.finish();
     assert_eq!(loaded(&unit(&t)), "");
