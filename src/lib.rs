@@ -19,6 +19,7 @@ mod procfs;
 mod rootfs;
 mod seccomp;
 mod sys;
+mod trace;
 
 use anyhow::{Result, bail};
 use cli::command::{CgroupManager, Command, Global, Target};
@@ -31,21 +32,29 @@ use std::process::ExitCode;
 
 /// The program: takes the process's arguments, says what failed, and returns its exit status.
 pub fn main() -> ExitCode {
-    match invoke() {
+    let status = match invoke() {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             error!("{}", log::describe(&error));
             ExitCode::FAILURE
         }
-    }
+    };
+    trace::flush();
+    status
 }
 
 fn invoke() -> Result<u8> {
     let invocation = cli::parse::parse(std::env::args_os().skip(1))?;
     log::open(&invocation.global.log_settings())?;
+    if let Some(file) = invocation.global.trace_file() {
+        trace::open(&file, &invocation.name)?;
+    }
     match invocation.command {
-        Err(error) if invocation.is_exec => Ok(no_process(&error)),
-        command => dispatch(&invocation.global, command?),
+        Err(error) if invocation.is_exec() => Ok(no_process(&error)),
+        command => {
+            let name = &invocation.name;
+            trace::step(name, || dispatch(&invocation.global, command?))
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Global {
     pub log_level: Option<log::Level>,
     /// Log everything.
     pub debug: bool,
+    /// Where the steps of the command and their times go.
+    pub trace: Option<PathBuf>,
     /// The same as cgroup manager systemd.
     pub systemd_cgroup: bool,
     /// What manages cgroups.
@@ -244,10 +246,17 @@ impl Global {
             log_format: matches.parsed("log-format", log::Format::parse)?.unwrap_or_default(),
             log_level: matches.parsed("log-level", log::Level::parse)?,
             debug: matches.switch("debug"),
+            trace: matches.path("trace")?,
             systemd_cgroup: matches.switch("systemd-cgroup"),
             cgroup_manager: matches.parsed("cgroup-manager", cgroup_manager)?,
             rootless: matches.parsed("rootless", rootless)?.unwrap_or_default(),
         })
+    }
+
+    /// The file to trace into, by the option or, for callers that nobody can give one, the environment.
+    pub fn trace_file(&self) -> Option<PathBuf> {
+        let from_environment = || std::env::var_os("OXRUN_TRACE").filter(|path| !path.is_empty());
+        self.trace.clone().or_else(|| from_environment().map(PathBuf::from))
     }
 
     /// What the log is opened with.

@@ -19,8 +19,15 @@ pub struct Invocation {
     pub global: Global,
     /// What to do.
     pub command: Result<Command>,
+    /// The command's name; empty without one.
+    pub name: String,
+}
+
+impl Invocation {
     /// Whether the command is `exec`, whose failures have an exit status of their own.
-    pub is_exec: bool,
+    pub fn is_exec(&self) -> bool {
+        self.name == "exec"
+    }
 }
 
 /// Reads the arguments, without the program's name.
@@ -33,8 +40,8 @@ where
     matches.read(&mut parser, Some(1))?;
     let global = Global::build(&matches)?;
     let command = command(&matches, &mut parser);
-    let is_exec = matches.arguments.first().is_some_and(|name| name == "exec");
-    Ok(Invocation { global, command, is_exec })
+    let name = matches.arguments.first().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+    Ok(Invocation { global, command, name })
 }
 
 /// The command after the global options.

@@ -74,6 +74,12 @@ pub static GLOBAL: &[Flag] = &[
         "directory of the containers' states (default: /run/oxrun, or $XDG_RUNTIME_DIR/oxrun without root)",
     ),
     switch("systemd-cgroup", &[], "let systemd manage cgroups; cgroupsPath is then slice:prefix:name"),
+    value(
+        "trace",
+        &[],
+        "FILE",
+        "add each step and its time to FILE, to be opened in Perfetto or chrome://tracing (or OXRUN_TRACE=FILE)",
+    ),
     value("cgroup-manager", &[], "MANAGER", "what manages cgroups: cgroupfs (default), systemd or disabled"),
     value("rootless", &[], "MODE", "tolerate missing rights to cgroups: true, false or auto (default)"),
     HELP,

@@ -22,6 +22,7 @@ use crate::seccomp::notify::{self, Agent};
 use crate::sys::clone::{Forked, clone3};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::signal;
+use crate::trace;
 use anyhow::{Context, Result, anyhow, bail};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -36,17 +37,19 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     let plan = super::lower_again(&spec, &state)?;
     let process = tenant::process(args, &spec, &host)?;
     let outside = Outside::open(args, &process, &plan)?;
-    let cgroups = Cgroups::open(args, &state, init.pid)?;
+    let cgroups = trace::step("open the cgroups", || Cgroups::open(args, &state, init.pid))?;
     let entrance = Entrance::open(&plan, init.pid, init.pidfd, &host)?;
     // Blocked before the process exists, so that it has its own dispositions, and none is lost.
     signal::block_all().doing(|| "block signals")?;
     let making = Making { args, handover, state: &state, plan: &plan, process: &process, host: &host };
-    let born = enter_and_clone(&making, entrance, cgroups)?;
+    let born = trace::step("enter and clone", || enter_and_clone(&making, entrance, cgroups))?;
     let mut talk = Talk { args, state: &state, status, outside: &outside, born: &born, master: None };
-    if let Err(error) = talk.until_executed().and_then(|()| talk.announce()) {
+    let executed = trace::step("until the program runs", || talk.until_executed());
+    if let Err(error) = executed.and_then(|()| talk.announce()) {
         born.kill();
         return Err(error);
     }
+    trace::flush();
     match args.detach {
         true => Ok(0),
         false => wait(&born, talk.master.take(), outside.terminal),
@@ -176,6 +179,7 @@ fn enter_and_clone(making: &Making, entrance: Entrance, cgroups: Cgroups) -> Res
     match forked.map_err(subcgroup::explain)? {
         Forked::Child => {
             drop(ours);
+            trace::begin_inside(trace::is_on());
             inside::run(Job {
                 id: &making.args.id,
                 plan: making.plan,

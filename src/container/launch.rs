@@ -18,6 +18,7 @@ use crate::seccomp::notify;
 use crate::sys::clone::{Forked, clone3, setns};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::{exe, signal};
+use crate::trace;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::OFlags;
 use rustix::mount::MountAttrFlags;
@@ -77,7 +78,8 @@ impl Launched {
 pub fn launch(launch: Launch) -> Result<Launched> {
     let procfs = Procfs::open()?;
     let joined = namespaces::open_joined(&launch.plan.namespaces)?;
-    let parting = exe::part_from_executable(launch.plan.namespaces.has(NamespaceKind::User))
+    let in_user_namespace = launch.plan.namespaces.has(NamespaceKind::User);
+    let parting = trace::step("part from the executable", || exe::part_from_executable(in_user_namespace))
         .doing(|| "part from the runtime's executable")?;
     // From here on nobody may trace this process or read its memory (security R9). In a rootless
     // run the id maps are written first, which a process that is not dumpable would refuse.
@@ -97,10 +99,12 @@ pub fn launch(launch: Launch) -> Result<Launched> {
     let mask = signal::block_all().doing(|| "block signals")?;
     let one_way = namespaces::is_one_way(&launch.plan.namespaces);
     let clone = if one_way { clone_by_another } else { clone_on_detour };
-    let (forked, detour) = clone(launch.plan, &joined, &procfs, join.into.as_ref())?;
+    let cloned = trace::step("clone init", || clone(launch.plan, &joined, &procfs, join.into.as_ref()));
+    let (forked, detour) = cloned?;
     match forked {
         Forked::Child => {
             drop(ours);
+            trace::begin_inside(trace::is_on());
             init::run(Job {
                 id: launch.id,
                 plan: launch.plan,
@@ -124,8 +128,10 @@ pub fn launch(launch: Launch) -> Result<Launched> {
             drop(theirs);
             signal::set_mask(mask).doing(|| "restore the signal mask")?;
             let mut launched = Launched { pid, pidfd, channel: ours, master: None, moved: None };
-            let talked =
-                detour.leave().and_then(|()| converse(&launch, &procfs, may_set_groups, &mut launched));
+            let talked = detour.leave().and_then(|()| {
+                let converse = || converse(&launch, &procfs, may_set_groups, &mut launched);
+                trace::step("until init is ready", converse)
+            });
             match talked {
                 Ok(()) => Ok(launched),
                 Err(error) => {

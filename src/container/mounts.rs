@@ -115,6 +115,7 @@ fn do_inside(entrance: Entrance, procfs: Procfs, change: Change) -> Result<()> {
     match clone3(0, None).doing(|| "clone a process into the container")? {
         Forked::Child => {
             drop(ours);
+            crate::trace::begin_inside(crate::trace::is_on());
             remount::run(Job { way: entrance.way, channel: theirs, procfs, change })
         }
         Forked::Parent { pidfd, .. } => {

@@ -30,12 +30,13 @@ pub fn run(states: &StateDir, settings: Settings, args: &Run) -> Result<u8> {
         remove(created)?;
         return Err(error);
     }
+    crate::trace::flush();
     if args.detach {
         let launched = &created.launched;
         notifications.map_or(Ok(()), |proxy| proxy.wait(launched.pid, &launched.pidfd))?;
         return Ok(0);
     }
-    let status = wait(&mut created, notifications.as_ref());
+    let status = crate::trace::step("the container runs", || wait(&mut created, notifications.as_ref()));
     if !args.keep {
         remove(created)?;
     }

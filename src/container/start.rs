@@ -52,8 +52,9 @@ pub fn start_created(created: &Created) -> Result<()> {
 
 /// Says Start; end of file means that the program runs.
 fn tell(channel: &Channel) -> Result<()> {
-    channel.send(&Message::Start)?;
-    match channel.receive()? {
+    channel.send(&Message::Start(crate::trace::is_on()))?;
+    // The filter, startContainer hooks, execve.
+    match crate::trace::step("until the program runs", || channel.receive())? {
         None => Ok(()),
         // The specification wants an error, its validation suite success: callers get both.
         Some((Message::NothingToRun, _)) => {

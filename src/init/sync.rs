@@ -70,10 +70,12 @@ pub enum Message {
     Ready,
     /// The state names init, so it may outlive its creator.
     Recorded,
-    /// Execute the program.
-    Start,
+    /// Execute the program; true if whoever starts it traces.
+    Start(bool),
     /// The process went on as another one (its pid, beside it its pidfd).
     Successor(i32),
+    /// Steps that init has done, with their times (`trace`); at any time, and only when asked for.
+    Trace(String),
     /// There is no process to execute.
     NothingToRun,
     /// It went wrong: error number (0 for none) and the text.
@@ -93,7 +95,8 @@ impl Message {
             Message::SeccompListener(number) => (9, *number, ""),
             Message::ListenerSent => (10, 0, ""),
             Message::Ready => (11, 0, ""),
-            Message::Start => (12, 0, ""),
+            Message::Start(traced) => (12, i32::from(*traced), ""),
+            Message::Trace(text) => (30, 0, text),
             Message::Successor(pid) => (13, *pid, ""),
             Message::Failed(errno, text) => (14, *errno, text),
             Message::InNamespaces => (16, 0, ""),
@@ -126,7 +129,8 @@ impl Message {
             9 => Message::SeccompListener(number),
             10 => Message::ListenerSent,
             11 => Message::Ready,
-            12 => Message::Start,
+            12 => Message::Start(number != 0),
+            30 => Message::Trace(text()),
             13 => Message::Successor(number),
             14 => Message::Failed(number, text()),
             15 => Message::NothingToRun,
@@ -189,8 +193,22 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits for the next message; none at the end of the conversation.
+    /// Tells the other side of the steps since the last time, where they are traced.
+    pub fn tell_trace(&self) -> Result<()> {
+        crate::trace::take_pieces().into_iter().try_for_each(|piece| self.send(&Message::Trace(piece)))
+    }
+
+    /// Waits for the next message; none at the end of the conversation. Steps are kept on the way.
     pub fn receive(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        loop {
+            match self.receive_any()? {
+                Some((Message::Trace(piece), _)) => crate::trace::absorb(&piece),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn receive_any(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
         let mut bytes = vec![0u8; MAX_TEXT + 5];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

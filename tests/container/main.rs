@@ -43,5 +43,6 @@ mod spec;
 mod systemd;
 mod terminal;
 mod time;
+mod trace;
 mod update;
 mod userns;
