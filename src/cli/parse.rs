@@ -539,7 +539,8 @@ mod tests {
     /// A value that each kind of option takes, unlike any default.
     fn sample(name: &str) -> &'static str {
         match name {
-            "DIR" | "FILE" | "SOCKET" => "/x",
+            "DIR" | "FILE" | "SOCKET" | "LAYOUT[:TAG]" => "/x",
+            "KIND" => "service",
             "N" => "3",
             "FORMAT" => "json",
             "LEVEL" => "info",
