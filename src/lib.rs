@@ -26,7 +26,9 @@ use cli::command::{CgroupManager, Command, Global, Target};
 use cli::{help, output};
 use container::create::{Settings, StartBy};
 use container::statedir::StateDir;
-use container::{create, delete, events, gc, inspect, kill, matching, mounts, pause, ps, run, start, update};
+use container::{
+    create, delete, events, gc, inspect, kill, matching, mounts, pause, ps, run, start, top, update,
+};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -107,6 +109,11 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
             mounts::change(&existing(&root, &id)?, &id, change, &file)?;
         }
         Command::Update(args) => update::update(&existing(&root, &args.id)?, &args)?,
+        Command::Top(view) => match (StateDir::open(&root)?, &view.id) {
+            (Some(states), _) => top::show(&states, &view)?,
+            (None, Some(id)) => bail!(container::error::Error::NotFound { id: id.clone() }),
+            (None, None) => bail!("show containers: state directory `{}` does not exist", root.display()),
+        },
         Command::Events { id, stats, interval } => {
             events::events(&existing(&root, &id)?, &id, stats, interval)?;
         }

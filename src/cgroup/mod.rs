@@ -35,7 +35,7 @@ pub use layout::Layout;
 pub use limits::check;
 pub use node::{NotPermitted, Place};
 pub use setting::Old;
-pub use stats::Stats;
+pub use stats::{Stats, Usage};
 pub use unit::ANNOTATION as SYSTEMD_ANNOTATION;
 
 use crate::bundle::Problems;

@@ -9,6 +9,7 @@ use super::quantity;
 use super::signal::Signal;
 use super::update::Update;
 use crate::container::spec::{Example, Request};
+use crate::container::top::View;
 use crate::log;
 use crate::seccomp::Query;
 use anyhow::{Context, Result, bail};
@@ -175,6 +176,8 @@ pub enum Command {
     },
     /// Change limits.
     Update(Update),
+    /// What containers use, as a table.
+    Top(View),
     /// Show events and statistics.
     Events {
         /// Which container.
@@ -442,5 +445,20 @@ pub fn ps(matches: &Matches) -> Result<Command> {
 /// `events`.
 pub fn events(matches: &Matches) -> Result<Command> {
     let interval = matches.parsed("interval", quantity::duration)?.unwrap_or(Duration::from_secs(5));
-    Ok(Command::Events { id: matches.id()?, stats: matches.switch("stats"), interval })
+    let table = match matches.text("format")? {
+        None | Some("json") => false,
+        Some("table") => true,
+        Some(other) => bail!("invalid format option `{other}`: use json or table"),
+    };
+    let follow = matches.switch("follow");
+    if !table {
+        if follow {
+            bail!("--follow is for --format table: JSON events are followed without it");
+        }
+        return Ok(Command::Events { id: matches.id()?, stats: matches.switch("stats"), interval });
+    }
+    if matches.switch("stats") {
+        bail!("--stats is for JSON: leave it out with --format table");
+    }
+    Ok(Command::Top(View { id: matches.argument(0)?, interval: follow.then_some(interval) }))
 }

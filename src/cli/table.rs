@@ -153,16 +153,20 @@ pub static COMMANDS: &[CommandRow] = &[
     },
     CommandRow {
         name: "events",
-        arguments: ID_HELP,
-        least: 1,
+        arguments: "[container-id]",
+        least: 0,
         most: 1,
         raw_after: None,
         summary: "show statistics and events of a container",
         description: "Prints statistics at an interval, and events such as out of memory when they happen, each as a\n\
-            line of JSON, until the container is gone.",
+            line of JSON, until the container is gone. With --format table a row for each container, or for\n\
+            the one that is named, says what it uses: CPU, memory, processes, I/O, and the percentage of the\n\
+            last 10 s in which something waited for CPU, memory or I/O.",
         flags: &[
             switch("stats", &[], "print statistics once and end"),
             value("interval", &[], "DURATION", "time between statistics, like 100ms or 1m30s (default: 5s)"),
+            value("format", &['f'], "FORMAT", "json (default) or table, which needs no container-id"),
+            switch("follow", &[], "with --format table: again at each interval, in place on a terminal"),
         ],
         build: command::events,
     },

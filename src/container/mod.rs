@@ -33,6 +33,7 @@ pub mod statedir;
 mod subcgroup;
 mod tenant;
 pub mod terminal;
+pub mod top;
 pub mod update;
 
 use crate::bundle::plan::Plan;
