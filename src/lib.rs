@@ -21,7 +21,8 @@ mod seccomp;
 mod sys;
 mod trace;
 
-use anyhow::{Result, bail};
+use crate::error::bail;
+use anyhow::Result;
 use cli::command::{CgroupManager, Command, Global, Target};
 use cli::{help, output};
 use container::create::{Settings, StartBy};
@@ -37,7 +38,7 @@ pub fn main() -> ExitCode {
     let status = match invoke() {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            error!("{}", log::describe(&error));
+            log::failure(&error);
             ExitCode::FAILURE
         }
     };
@@ -135,7 +136,7 @@ fn exec_status(root: &std::path::Path, args: &cli::exec::Exec) -> u8 {
 
 /// The exit status of an `exec` that failed.
 fn no_process(error: &anyhow::Error) -> u8 {
-    error!("{}", log::describe(error));
+    log::failure(error);
     255
 }
 

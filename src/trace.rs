@@ -7,9 +7,9 @@
 //! The file is one JSON array, whole after each command: each appends its events, so that create, start
 //! and delete of a container, or all that an engine calls, can be seen on one time line.
 
-use crate::error::Doing;
+use crate::error::{Context, Doing, bail};
 use crate::hostfs;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde_json::{Value, json};
 use std::os::fd::OwnedFd;

@@ -3,8 +3,8 @@
 
 use super::json;
 use super::spec::Spec;
+use crate::error::{Context, bail};
 use crate::hostfs;
-use anyhow::{Context, bail};
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::Read;

@@ -3,8 +3,8 @@
 //! that hangs is an error and not a hanging runtime. Used by `systemd.rs` alone.
 //! Wire format: the D-Bus specification, "Message Protocol"; messages sent are little endian.
 
-use crate::error::{Doing, errno_of, failed};
-use anyhow::{Context, Result, bail};
+use crate::error::{Context, Doing, bail, errno_of, failed};
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};

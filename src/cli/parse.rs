@@ -5,7 +5,8 @@
 use super::command::{Command, Global};
 use super::help::Topic;
 use super::table::{self, CommandRow, Flag, GLOBAL, HELP};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::error::{Context, anyhow, bail};
+use anyhow::Result;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;

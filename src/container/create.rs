@@ -18,11 +18,11 @@ use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::{self, Options};
 use crate::cgroup::{self, Manager};
 use crate::cli::command::{CgroupManager, Create};
-use crate::error::Doing;
+use crate::error::{Context, Doing, bail};
 use crate::hostfs;
 use crate::init::sync::Message;
 use crate::trace;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::SystemTime;
@@ -136,8 +136,7 @@ fn read_plan(args: &Create, host: &Host, notifies: Option<&Path>) -> Result<(Vec
         notify::add_to(&mut bundle.spec, state);
     }
     let options = Options { bundle: bundle.path, no_pivot: args.no_pivot };
-    let plan = bundle::lower(&bundle.spec, &options, host)
-        .map_err(|problems| anyhow::anyhow!("config.json: {problems}"))?;
+    let plan = bundle::lower(&bundle.spec, &options, host).context("config.json")?;
     Ok((bundle.text, plan))
 }
 

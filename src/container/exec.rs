@@ -14,7 +14,7 @@ use crate::bundle::host::Host;
 use crate::bundle::plan::{Plan, Process};
 use crate::cgroup::Join;
 use crate::cli::exec::Exec;
-use crate::error::Doing;
+use crate::error::{Context, Doing, anyhow, bail};
 use crate::init::exec::{self as inside, Job};
 use crate::init::sync::{Channel, Message};
 use crate::procfs::Procfs;
@@ -23,7 +23,7 @@ use crate::sys::clone::{Forked, clone3};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::signal;
 use crate::trace;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Runs the process; the answer is its exit status, 0 when detached.
@@ -230,7 +230,7 @@ impl Talk<'_> {
                     }
                 }
                 (Message::Ready, _) => ready = true,
-                (Message::Failed(_, text), _) => return Err(anyhow!(text)),
+                (Message::Failed(failed), _) => bail!(failed),
                 (other, _) => bail!("the process said {other:?}, which was not expected"),
             }
         }

@@ -4,12 +4,12 @@
 //! by init for createContainer and startContainer.
 
 use crate::bundle::plan::{Hook, Plan};
-use crate::error::Doing;
+use crate::error::{Context, Doing, anyhow, bail};
 use crate::error::{failed, text};
 use crate::hostfs;
 use crate::sys::{signal, spawn};
 use crate::trace;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -163,7 +163,7 @@ fn named(kind: &str, index: usize, hook: &Hook) -> String {
 
 /// One message instead of a chain, so that it reads the same however it is printed.
 fn one_line(error: anyhow::Error) -> anyhow::Error {
-    anyhow::anyhow!("{error:#}")
+    crate::error::Failed::of(&error).into()
 }
 
 fn traced(hook: &Hook, kind: &str, setting: &Setting<'_>) -> Result<()> {

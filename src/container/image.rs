@@ -4,10 +4,10 @@
 //! the runtime does are left out. Mapping: OCI image specification, conversion.md.
 
 use crate::bundle::default_spec::{ExtraMount, Form, PATH};
-use crate::error::failed;
+use crate::error::{Context, anyhow, bail, failed};
 use crate::rootfs::path::{Links, Root};
 use crate::warn;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -329,7 +329,7 @@ impl Accounts {
     }
 
     fn unknown(&self, kind: &str, name: &str, file: &str) -> anyhow::Error {
-        anyhow::anyhow!(
+        anyhow!(
             "the image's {kind} `{}` is not in `{}/etc/{file}`: unpack the image there first",
             name.escape_debug(),
             self.rootfs

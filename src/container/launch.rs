@@ -6,7 +6,7 @@ use super::netdevice::{self, Moved};
 use super::rdt::Place;
 use crate::bundle::plan::{Mount, MountIdMap, MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
-use crate::error::Doing;
+use crate::error::{Context, Doing, Failed, anyhow, bail};
 use crate::hostfs;
 use crate::init::sync::{Channel, Message};
 use crate::init::{self, Job};
@@ -19,7 +19,7 @@ use crate::sys::clone::{Forked, clone3, setns};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::{exe, signal};
 use crate::trace;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 use rustix::fs::OFlags;
 use rustix::mount::MountAttrFlags;
 use std::os::fd::{AsFd, OwnedFd};
@@ -175,7 +175,7 @@ fn clone_by_another(
                 Ok(Forked::Parent { pid, pidfd }) => {
                     theirs.send_with(&Message::Successor(pid), Some(pidfd.as_fd()))
                 }
-                Err(error) => theirs.send(&Message::Failed(0, format!("{error:#}"))),
+                Err(error) => theirs.send(&Message::Failed(Failed::of(&error))),
             };
             sys::exit_now(said.is_err().into())
         }
@@ -187,7 +187,7 @@ fn clone_by_another(
                 Some((Message::Successor(pid), Some(pidfd))) => {
                     Ok((Forked::Parent { pid, pidfd }, Detour::default()))
                 }
-                Some((Message::Failed(_, text), _)) => Err(failed(text)),
+                Some((Message::Failed(failed), _)) => bail!(failed),
                 _ => bail!("the process that joined namespaces ended without a word"),
             }
         }
@@ -243,21 +243,16 @@ fn converse(launch: &Launch, procfs: &Procfs, may_set_groups: bool, launched: &m
                 (launched.pid, launched.pidfd) = (pid, pidfd);
             }
             (Message::Ready, _) => return Ok(()),
-            (Message::Failed(_, text), _) => return Err(failed(text)),
+            (Message::Failed(failed), _) => bail!(failed),
             (other, _) => bail!("init said {other:?}, which was not expected"),
         }
     }
 }
 
-/// Init's own words are the error; they name the step.
-fn failed(text: String) -> anyhow::Error {
-    anyhow!(text)
-}
-
 /// Init ended without a word: the kernel or somebody else ended it.
 fn died(launch: &Launch, launched: &Launched, error: Option<anyhow::Error>) -> Result<()> {
-    if let Some((Message::Failed(_, text), _)) = launched.channel.receive().ok().flatten() {
-        return Err(failed(text));
+    if let Some((Message::Failed(failed), _)) = launched.channel.receive().ok().flatten() {
+        bail!(failed);
     }
     let exit = sys::wait_pidfd(&launched.pidfd).doing(|| "wait for init")?;
     if launch.cgroup.oom_kill_count().is_some_and(|count| count > 0) {

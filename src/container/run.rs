@@ -8,9 +8,9 @@ use super::statedir::{Lock, StateDir};
 use super::terminal::HostTerminal;
 use super::{delete, start};
 use crate::cli::command::Run;
-use crate::error::Doing;
+use crate::error::{Context, Doing};
 use crate::sys::signal;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::os::fd::AsFd;
 
 /// Runs a container; the answer is the exit status of its process, 0 when detached.

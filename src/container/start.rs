@@ -7,8 +7,9 @@ use super::error::Error;
 use super::hooks;
 use super::notify::Proxy;
 use super::statedir::{Entry, Lock, StateDir, Status};
+use crate::error::{anyhow, bail};
 use crate::init::sync::{Channel, Message};
-use anyhow::{Result, anyhow, bail};
+use anyhow::Result;
 
 /// Starts a created container by its id.
 pub fn start(states: &StateDir, id: &str) -> Result<()> {
@@ -61,7 +62,7 @@ fn tell(channel: &Channel) -> Result<()> {
             crate::error!("the container has no process: nothing was executed; add `process` to config.json");
             Ok(())
         }
-        Some((Message::Failed(_, text), _)) => Err(anyhow!(text)),
+        Some((Message::Failed(failed), _)) => bail!(failed),
         Some((other, _)) => bail!("init said {other:?}, which was not expected"),
     }
 }

@@ -8,7 +8,8 @@ use super::state::Status;
 use super::statedir::StateDir;
 use crate::cgroup::Usage;
 use crate::cli::output;
-use anyhow::{Result, bail};
+use crate::error::bail;
+use anyhow::Result;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

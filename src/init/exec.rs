@@ -7,7 +7,7 @@ use super::process::{self, Setting};
 use super::sync::{Channel, Message};
 use super::{enter_cgroups, identity, join_keyring};
 use crate::bundle::plan::{Plan, Process};
-use crate::error::{Doing, errno_of};
+use crate::error::{Doing, Failed};
 use crate::procfs::Procfs;
 use crate::sys::process as sys;
 use crate::trace;
@@ -43,7 +43,7 @@ pub struct Job<'a> {
 pub fn run(job: Job) -> ! {
     if let Err(error) = live(&job) {
         // Whoever waits is told; when nobody does any more there is nobody to tell.
-        let failed = Message::Failed(errno_of(&error), format!("{error:#}"));
+        let failed = Message::Failed(Failed::of(&error));
         let _ = job.channel.tell_trace().and_then(|()| job.channel.send(&failed));
     }
     sys::exit_now(1)

@@ -16,7 +16,7 @@ pub mod sync;
 use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::cgroup;
 use crate::container::hooks::{self, EnvWhenAbsent};
-use crate::error::{Doing, errno_of};
+use crate::error::{Doing, Failed, bail};
 use crate::namespaces::{self, Joined};
 use crate::procfs::Procfs;
 use crate::rootfs::path::Root;
@@ -25,7 +25,7 @@ use crate::sys::clone::{Forked, clone3, unshare};
 use crate::sys::exe::Parting;
 use crate::sys::process as sys;
 use crate::trace;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rustix::fs::Mode;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -75,7 +75,7 @@ pub struct Job<'a> {
 pub fn run(job: Job) -> ! {
     let mut reporter = None;
     if let Err(error) = live(&job, &mut reporter) {
-        let failed = Message::Failed(errno_of(&error), format!("{error:#}"));
+        let failed = Message::Failed(Failed::of(&error));
         let channel = reporter.as_ref().unwrap_or(&job.channel);
         // Whoever waits is told; when nobody does any more there is nobody to tell.
         let _ = channel.tell_trace().and_then(|()| channel.send(&failed));
@@ -292,7 +292,7 @@ fn ask_host(job: &Job, index: usize) -> Result<OwnedFd> {
     job.channel.send(&Message::AskSource(index as u32))?;
     match job.channel.receive()? {
         Some((Message::Given, Some(fd))) => Ok(fd),
-        Some((Message::Refused(text), _)) => bail!(text),
+        Some((Message::Refused(text), _)) => bail!("{text}"),
         _ => bail!("the host side of the runtime ended"),
     }
 }

@@ -28,8 +28,8 @@
 //! At any time init may say `Failed`; end of file before `Ready` means that it died, and its pidfd
 //! says how.
 
-use crate::error::Doing;
-use anyhow::{Result, bail};
+use crate::error::{Doing, Failed, bail};
+use anyhow::Result;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -78,12 +78,13 @@ pub enum Message {
     Trace(String),
     /// There is no process to execute.
     NothingToRun,
-    /// It went wrong: error number (0 for none) and the text.
-    Failed(i32, String),
+    /// It went wrong.
+    Failed(Failed),
 }
 
 impl Message {
     fn encode(&self) -> Vec<u8> {
+        let told;
         let (kind, number, text): (u8, i32, &str) = match self {
             Message::Begin => (1, 0, ""),
             Message::AskSource(index) => (2, *index as i32, ""),
@@ -98,7 +99,10 @@ impl Message {
             Message::Start(traced) => (12, i32::from(*traced), ""),
             Message::Trace(text) => (30, 0, text),
             Message::Successor(pid) => (13, *pid, ""),
-            Message::Failed(errno, text) => (14, *errno, text),
+            Message::Failed(failed) => {
+                told = format!("{}\0{failed}", failed.sites());
+                (14, failed.errno(), &told)
+            }
             Message::InNamespaces => (16, 0, ""),
             Message::DevicesGiven => (17, 0, ""),
             Message::NothingToRun => (15, 0, ""),
@@ -132,7 +136,11 @@ impl Message {
             12 => Message::Start(number != 0),
             30 => Message::Trace(text()),
             13 => Message::Successor(number),
-            14 => Message::Failed(number, text()),
+            14 => {
+                let text = text();
+                let (sites, text) = text.split_once('\0').unwrap_or(("", &text));
+                Message::Failed(Failed::told(number, sites.to_string(), text.to_string()))
+            }
             15 => Message::NothingToRun,
             16 => Message::InNamespaces,
             17 => Message::DevicesGiven,
@@ -253,10 +261,11 @@ mod tests {
         let (a, b) = Channel::pair().unwrap();
         let pipe = rustix::pipe::pipe().unwrap();
         a.send_with(&Message::Console, Some(pipe.0.as_fd())).unwrap();
-        a.send(&Message::Failed(2, "mount `x`: no".into())).unwrap();
+        let failed = Failed::told(2, "src/x.rs:1 src/y.rs:2".into(), "mount `x`: no".into());
+        a.send(&Message::Failed(failed.clone())).unwrap();
         let (message, fd) = b.receive().unwrap().unwrap();
         assert_eq!((message, fd.is_some()), (Message::Console, true));
-        assert_eq!(b.receive().unwrap().unwrap().0, Message::Failed(2, "mount `x`: no".into()));
+        assert_eq!(b.receive().unwrap().unwrap().0, Message::Failed(failed));
         drop(a);
         assert!(b.receive().unwrap().is_none());
         assert!(Message::decode(&[99, 0, 0, 0, 0]).is_err());

@@ -13,11 +13,11 @@ mod pivot;
 mod userns;
 
 use crate::bundle::plan::{NamespaceKind, Plan};
-use crate::error::Doing;
+use crate::error::{Context, Doing, bail};
 use crate::procfs::Procfs;
 use crate::sys::mount::{self as sys, Change};
 use crate::trace;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use path::Root;
 use rustix::fs::OFlags;
 use std::os::fd::OwnedFd;
