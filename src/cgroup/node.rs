@@ -3,9 +3,9 @@
 //! built on this and nothing else touches the cgroup filesystem.
 
 use super::layout::{CGROUP_MAGIC, CGROUP2_MAGIC};
-use crate::error::{Context, anyhow, bail, text};
+use crate::error::text;
 use crate::hostfs;
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -112,7 +112,13 @@ impl Node {
 
     /// Whether the directory is there.
     pub fn exists(&self) -> bool {
-        self.root().is_ok_and(|root| open_below(root.as_fd(), &self.place.path).is_ok())
+        // One that cannot be looked at for another reason is there.
+        match self.root() {
+            Ok(root) => {
+                !matches!(open_below(root.as_fd(), &self.place.path), Err(Errno::NOENT | Errno::NODEV))
+            }
+            Err(_) => hostfs::filesystem_type(&self.place.mountpoint) != Err(Errno::NOENT),
+        }
     }
 
     /// Makes the directory and its missing parents, and opens it.
@@ -161,6 +167,14 @@ impl Node {
     /// Reads a control file; none where it or the cgroup is not there.
     pub fn read_if_any(&self, file: &str) -> Option<String> {
         read_at(self.directory().ok()?, file).ok()
+    }
+
+    /// Reads a control file; none only where the cgroup is not there.
+    pub fn read_if_there(&self, file: &str) -> Result<Option<String>> {
+        match self.read(file) {
+            Err(_) if !self.exists() => Ok(None),
+            read => read.map(Some),
+        }
     }
 
     /// Whether there is such a control file.
@@ -253,7 +267,7 @@ impl Node {
     /// processes are waited for until `deadline`; when some are still in it then, it is left as it
     /// is: false.
     pub fn remove(&mut self, deadline: Instant) -> Result<bool> {
-        if !hostfs::exists(&self.place.mountpoint) {
+        if hostfs::filesystem_type(&self.place.mountpoint) == Err(Errno::NOENT) {
             return Ok(true);
         }
         let root = self.root()?;

@@ -5,8 +5,7 @@
 use super::dbus::Value;
 use super::setting::Setting;
 use crate::bundle::plan::{DeviceKind, DeviceRule};
-use crate::error::{Context, bail};
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 
 /// Longest name of a unit (systemd.unit(5)).

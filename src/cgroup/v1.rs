@@ -11,8 +11,7 @@ use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
 use crate::error;
-use crate::error::{Context, anyhow, bail};
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
 
@@ -198,8 +197,12 @@ impl Cgroup {
     }
 
     /// Freezes. The kernel can get stuck in FREEZING when a process enters meanwhile, so it is
-    /// told again, and thawed when it takes too long.
+    /// told again; thawed when it takes too long or fails.
     pub fn freeze(&self) -> Result<()> {
+        self.freeze_in_time().inspect_err(|_| drop(self.thaw()))
+    }
+
+    fn freeze_in_time(&self) -> Result<()> {
         let node = self.node("freezer")?;
         let deadline = Instant::now() + FREEZE_TIME;
         for round in 1u32.. {
@@ -215,7 +218,6 @@ impl Cgroup {
             }
             std::thread::sleep(Duration::from_micros(if round < 10 { 50 } else { 1000 }));
         }
-        node.write("freezer.state", "THAWED")?;
         bail!("freeze `{}`: a process does not stop within 2 s; it runs on", node.place.directory().display())
     }
 
@@ -235,7 +237,9 @@ impl Cgroup {
 
     /// Whether it is frozen, by itself or by a parent.
     pub fn is_frozen(&self) -> Result<bool> {
-        let state = self.node("freezer").ok().and_then(|n| n.read_if_any("freezer.state"));
+        // Without the hierarchy nothing can be frozen.
+        let Ok(node) = self.node("freezer") else { return Ok(false) };
+        let state = node.read_if_there("freezer.state")?;
         Ok(state.is_some_and(|s| s.trim() != "THAWED"))
     }
 

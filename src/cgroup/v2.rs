@@ -12,9 +12,8 @@ use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
 use crate::error;
-use crate::error::{Context, anyhow, bail};
 use crate::sys::bpf;
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
@@ -184,7 +183,8 @@ impl Cgroup {
     /// Freezes and waits until all processes are; on failure it is thawed again.
     pub fn freeze(&self) -> Result<()> {
         self.node.write("cgroup.freeze", "1")?;
-        if self.node.wait_event("frozen", "1", Instant::now() + FREEZE_TIME)? {
+        let frozen = self.node.wait_event("frozen", "1", Instant::now() + FREEZE_TIME);
+        if frozen.inspect_err(|_| drop(self.thaw()))? {
             return Ok(());
         }
         self.thaw()?;

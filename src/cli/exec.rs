@@ -3,8 +3,7 @@
 use super::command::Command;
 use super::parse::Matches;
 use super::quantity;
-use crate::error::{Context, anyhow, bail};
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow, bail};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;

@@ -4,8 +4,7 @@
 
 use super::help::{COMMIT, SPEC_VERSION, VERSION};
 use crate::bundle::plan::NamespaceKind;
-use crate::error::Context;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

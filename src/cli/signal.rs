@@ -1,7 +1,6 @@
 //! Signals as people and engines write them. Used by `kill`.
 
-use crate::error::bail;
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 /// The number of a signal, 0 to 64; 0 only asks whether the process exists (kill(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

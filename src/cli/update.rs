@@ -5,8 +5,7 @@ use super::command::Command;
 use super::parse::Matches;
 use super::quantity;
 use crate::bundle::spec::{BlockIo, Cpu, IntelRdt, Memory, Pids, Resources};
-use crate::error::bail;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use std::path::PathBuf;
 
 /// `update`.

@@ -18,11 +18,10 @@ use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::{self, Options};
 use crate::cgroup::{self, Manager};
 use crate::cli::command::{CgroupManager, Create};
-use crate::error::{Context, Doing, bail};
+use crate::error::Doing;
 use crate::hostfs;
 use crate::init::sync::Message;
-use crate::trace;
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::SystemTime;
@@ -68,8 +67,7 @@ pub fn create(
     let handover = Handover::to_container(args.preserve_fds)?;
     let host = Host::probe()?;
     let notifies = notify::manager().map(|_| states.path_of(&args.id)).transpose()?;
-    let (config, mut plan) =
-        trace::step("read and check config.json", || read_plan(args, &host, notifies.as_deref()))?;
+    let (config, mut plan) = read_plan(args, &host, notifies.as_deref())?;
     if let Some(process) = &mut plan.process {
         handover.announce(&mut process.env);
     }
@@ -80,12 +78,11 @@ pub fn create(
     let pid_file = args.pid_file.as_deref().map(PidFile::prepare).transpose()?;
     let mut cgroup = cgroup_of(settings, &plan, &args.id, &host)?;
     let mut rdt = rdt::Place::find(plan.intel_rdt.as_ref(), &args.id)?;
-    let creating = creating_state(args, &plan, &cgroup, rdt.clone())?;
+    let mut creating = creating_state(args, &plan, &cgroup, rdt.clone())?;
+    let entry = reserve(states, &mut creating, &plan, &config)?;
     let root_mount = creating.root_mount;
-    let entry = trace::step("take the id", || reserve(states, &creating, &config))?;
     // A cgroup that cannot be made, or that others are in, is left as it is.
-    let made = trace::step("make the cgroups", || cgroup.create());
-    if let Err(error) = made.or_else(|error| go_without(&plan, settings, error)) {
+    if let Err(error) = cgroup.create().or_else(|error| go_without(&plan, settings, error)) {
         entry.remove()?;
         return Err(error);
     }
@@ -136,7 +133,8 @@ fn read_plan(args: &Create, host: &Host, notifies: Option<&Path>) -> Result<(Vec
         notify::add_to(&mut bundle.spec, state);
     }
     let options = Options { bundle: bundle.path, no_pivot: args.no_pivot };
-    let plan = bundle::lower(&bundle.spec, &options, host).context("config.json")?;
+    let plan = bundle::lower(&bundle.spec, &options, host)
+        .map_err(|problems| anyhow::anyhow!("config.json: {problems}"))?;
     Ok((bundle.text, plan))
 }
 
@@ -220,10 +218,12 @@ fn location_of(cgroup: &Manager) -> Result<serde_json::Value> {
 }
 
 /// Takes the id; what a killed `create` left of it is cleaned up first.
-fn reserve(states: &StateDir, creating: &State, config: &[u8]) -> Result<Entry> {
+fn reserve(states: &StateDir, creating: &mut State, plan: &Plan, config: &[u8]) -> Result<Entry> {
     match states.reserve(creating, config) {
         Err(error) if Error::is_debris(&error) => {
             delete::remove_debris(states, &creating.id)?;
+            // What was seen before were the mounts of what is gone now.
+            creating.root_mount = root_mount(plan)?;
             states.reserve(creating, config)
         }
         other => other,
@@ -251,7 +251,7 @@ fn make(
     crate::debug!("made the cgroup of `{}`", making.args.id);
     // Device programs need the host's root; in a user namespace no device node can be made anyway.
     let devices = if making.host.is_privileged() { making.plan.cgroup.devices.as_slice() } else { &[] };
-    trace::step("apply limits and device rules", || cgroup.apply(&making.plan.cgroup.resources, devices))?;
+    cgroup.apply(&making.plan.cgroup.resources, devices)?;
     if let Some(uid) = making.plan.cgroup.delegate {
         cgroup.delegate(uid)?;
     }
@@ -293,7 +293,7 @@ fn make(
         entry.unlock()?;
         Ok(state)
     };
-    match trace::step("record the state", finish) {
+    match finish() {
         Ok(state) => Ok((state, launched)),
         Err(error) => {
             launched.kill();

@@ -6,10 +6,9 @@ use super::hooks;
 use super::identity::exiting;
 use super::statedir::{Entry, Lock, Phase, State, StateDir, Status};
 use crate::cgroup::Manager;
-use crate::error::{Doing, bail};
+use crate::error::Doing;
 use crate::sys::process as sys;
-use crate::trace;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::UnmountFlags;
 use std::path::Path;
@@ -22,7 +21,10 @@ pub fn delete(states: Option<&StateDir>, id: &str, force: bool) -> Result<()> {
         None => Err(Error::NotFound { id: id.to_string() }.into()),
     };
     let entry = match opened {
-        Err(error) if force && Error::is_not_found(&error) => return Ok(()),
+        Err(error) if force && Error::is_not_found(&error) => {
+            // A `create` that was killed before the id was there has left its directory under another name.
+            return states.map_or(Ok(()), |states| states.sweep_debris().map(drop));
+        }
         other => other?,
     };
     let state = match entry.state() {
@@ -60,11 +62,11 @@ pub fn remove_debris(states: &StateDir, id: &str) -> Result<()> {
 
 /// Ends all processes and removes everything, poststop hooks last.
 pub fn remove(entry: Entry, state: &State) -> Result<()> {
-    trace::step("end its processes", || end_processes(&entry, state))?;
+    end_processes(&entry, state)?;
     if !state.own_mount_namespace {
         unmount_host_root(&state.rootfs, state.root_mount)?;
     }
-    if !trace::step("remove the cgroups", || cgroup_of(state)?.remove())? {
+    if !cgroup_of(state)?.remove()? {
         crate::debug!("the cgroup of `{}` is still in use by others", entry.id());
     }
     if let Some(rdt) = &state.rdt {
@@ -72,7 +74,7 @@ pub fn remove(entry: Entry, state: &State) -> Result<()> {
     }
     let plan = state.poststop.then(|| super::plan_of(&entry, state));
     let id = entry.id().to_string();
-    trace::step("remove the state", || entry.remove())?;
+    entry.remove()?;
     match plan {
         Some(Ok(plan)) => hooks::poststop(&plan, &id),
         Some(Err(error)) => crate::warn!("poststop hooks of `{id}` cannot run: {error:#}"),

@@ -6,6 +6,7 @@ use super::entrance::Entrance;
 use super::error::Error;
 use super::foreground::{self, Console};
 use super::handover::Handover;
+use super::identity::ended_unexecuted;
 use super::pidfile::PidFile;
 use super::statedir::{Entry, State, StateDir, Status};
 use super::terminal::{self, HostTerminal};
@@ -14,7 +15,7 @@ use crate::bundle::host::Host;
 use crate::bundle::plan::{Plan, Process};
 use crate::cgroup::Join;
 use crate::cli::exec::Exec;
-use crate::error::{Context, Doing, anyhow, bail};
+use crate::error::Doing;
 use crate::init::exec::{self as inside, Job};
 use crate::init::sync::{Channel, Message};
 use crate::procfs::Procfs;
@@ -22,8 +23,7 @@ use crate::seccomp::notify::{self, Agent};
 use crate::sys::clone::{Forked, clone3};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::signal;
-use crate::trace;
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow, bail};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Runs the process; the answer is its exit status, 0 when detached.
@@ -37,19 +37,17 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     let plan = super::lower_again(&spec, &state)?;
     let process = tenant::process(args, &spec, &host)?;
     let outside = Outside::open(args, &process, &plan)?;
-    let cgroups = trace::step("open the cgroups", || Cgroups::open(args, &state, init.pid))?;
+    let cgroups = Cgroups::open(args, &state, init.pid)?;
     let entrance = Entrance::open(&plan, init.pid, init.pidfd, &host)?;
     // Blocked before the process exists, so that it has its own dispositions, and none is lost.
     signal::block_all().doing(|| "block signals")?;
     let making = Making { args, handover, state: &state, plan: &plan, process: &process, host: &host };
-    let born = trace::step("enter and clone", || enter_and_clone(&making, entrance, cgroups))?;
+    let born = enter_and_clone(&making, entrance, cgroups)?;
     let mut talk = Talk { args, state: &state, status, outside: &outside, born: &born, master: None };
-    let executed = trace::step("until the program runs", || talk.until_executed());
-    if let Err(error) = executed.and_then(|()| talk.announce()) {
+    if let Err(error) = talk.until_executed().and_then(|()| talk.announce()) {
         born.kill();
         return Err(error);
     }
-    trace::flush();
     match args.detach {
         true => Ok(0),
         false => wait(&born, talk.master.take(), outside.terminal),
@@ -140,6 +138,8 @@ struct Born {
     pid: i32,
     pidfd: OwnedFd,
     channel: Channel,
+    /// The host's procfs, to look at it from inside the container.
+    procfs: Procfs,
 }
 
 impl Born {
@@ -179,7 +179,6 @@ fn enter_and_clone(making: &Making, entrance: Entrance, cgroups: Cgroups) -> Res
     match forked.map_err(subcgroup::explain)? {
         Forked::Child => {
             drop(ours);
-            trace::begin_inside(trace::is_on());
             inside::run(Job {
                 id: &making.args.id,
                 plan: making.plan,
@@ -193,7 +192,7 @@ fn enter_and_clone(making: &Making, entrance: Entrance, cgroups: Cgroups) -> Res
                 last_capability: making.host.last_capability,
             })
         }
-        Forked::Parent { pid, pidfd } => Ok(Born { pid, pidfd, channel: ours }),
+        Forked::Parent { pid, pidfd } => Ok(Born { pid, pidfd, channel: ours, procfs }),
     }
 }
 
@@ -215,7 +214,7 @@ impl Talk<'_> {
         loop {
             let message = match self.born.channel.receive()? {
                 Some(message) => message,
-                None if ready => return Ok(()),
+                None if ready && !ended_unexecuted(&self.born.procfs, self.born.pid) => return Ok(()),
                 None => return self.died(),
             };
             match message {
@@ -223,14 +222,14 @@ impl Talk<'_> {
                 (Message::SeccompListener(number), _) => {
                     let agent = self.outside.agent.as_ref().context("the filter has no agent")?;
                     let init = self.state.init.as_ref().map_or(0, |init| init.pid);
-                    let Born { pid, pidfd, channel } = self.born;
+                    let Born { pid, pidfd, channel, .. } = self.born;
                     let loading = notify::Loading { pid: *pid, pidfd, channel, number };
                     if !agent.hand_over(self.status.name(), &self.args.id, init, &loading)? {
                         return self.died();
                     }
                 }
                 (Message::Ready, _) => ready = true,
-                (Message::Failed(failed), _) => bail!(failed),
+                (Message::Failed(_, text), _) => return Err(anyhow!(text)),
                 (other, _) => bail!("the process said {other:?}, which was not expected"),
             }
         }
@@ -253,12 +252,12 @@ impl Talk<'_> {
     fn died(&self) -> Result<()> {
         match sys::wait_pidfd(&self.born.pidfd).doing(|| "wait for the process")? {
             Exit::Signal(libc::SIGSYS) => {
-                bail!("the process was killed by the seccomp filter (bad system call) before it was ready")
+                bail!("the process was killed by the seccomp filter (bad system call) before its program ran")
             }
             Exit::Signal(number) => bail!(
-                "the process was killed by signal {number} before it was ready: the container ended, or has no memory left"
+                "the process was killed by signal {number} before its program ran: the container ended, or has no memory left"
             ),
-            Exit::Code(code) => bail!("the process ended with status {code} before it was ready"),
+            Exit::Code(code) => bail!("the process ended with status {code} before its program ran"),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Who a process is beyond its id: id, start time and boot id together name one process for ever
 //! (R22). Written into the state by `create`, asked by every command before it believes a pid.
 
-use crate::error::{Context, bail, failed};
-use anyhow::Result;
+use crate::error::failed;
+use crate::procfs::Procfs;
+use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -55,7 +56,7 @@ impl Identity {
         };
         let (state, start_time) = match read_stat(self.pid) {
             Ok(Some(fields)) => fields,
-            Ok(None) => bail!("read /proc/{pid}/stat: not in its known form"),
+            Ok(None) => anyhow::bail!("read /proc/{pid}/stat: not in its known form"),
             Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
             Err(errno) => return Err(failed(format!("read /proc/{pid}/stat"))(errno)),
         };
@@ -82,9 +83,22 @@ pub fn ended(pidfd: &OwnedFd) -> Result<bool> {
 pub fn exiting(pid: i32) -> bool {
     const PF_EXITING: u64 = 4;
     let Ok(text) = read_small(&format!("/proc/{pid}/stat")) else { return true };
-    let after_name = text.rfind(')').and_then(|end| text.get(end + 1..)).unwrap_or_default();
-    let flags = after_name.split_ascii_whitespace().nth(6).and_then(|flags| flags.parse::<u64>().ok());
-    flags.is_some_and(|flags| flags & PF_EXITING != 0)
+    flags_of(&text).is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
+/// Whether a cloned process ended without having executed a program (PF_EXITING and PF_FORKNOEXEC,
+/// sched.h); false when it cannot be known, because somebody has reaped it.
+pub fn ended_unexecuted(procfs: &Procfs, pid: i32) -> bool {
+    const EXITING_UNEXECUTED: u64 = 0x4 | 0x40;
+    let stat = procfs.read(&format!("{pid}/stat")).unwrap_or_default();
+    flags_of(&String::from_utf8_lossy(&stat))
+        .is_some_and(|flags| flags & EXITING_UNEXECUTED == EXITING_UNEXECUTED)
+}
+
+/// The flags of a line of /proc/PID/stat (its 9th field).
+fn flags_of(stat: &str) -> Option<u64> {
+    let after_name = stat.rfind(')').and_then(|end| stat.get(end + 1..))?;
+    after_name.split_ascii_whitespace().nth(6)?.parse().ok()
 }
 
 /// State letter and start time of a process; none when the file does not look as documented.

@@ -1,8 +1,7 @@
 //! Doing something to every container whose id matches a pattern: `kill --regex`, `delete --regex`.
 
 use super::statedir::StateDir;
-use crate::error::{Context, bail};
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use regex_lite::Regex;
 
 /// Does it to each container with a matching id, in order. One that fails does not spare the next;

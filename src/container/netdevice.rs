@@ -5,9 +5,9 @@
 
 use super::rtnetlink::{Address, Client};
 use crate::bundle::plan::NamespaceKind;
-use crate::error::{Context, Doing, bail};
+use crate::error::Doing;
 use crate::sys::clone::setns;
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use rustix::fs::OFlags;
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -4,8 +4,7 @@ use super::delete::cgroup_of;
 use super::error::Error;
 use super::inspect;
 use super::statedir::{Lock, StateDir, Status};
-use crate::error::bail;
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 /// Stops all processes of a container.
 pub fn pause(states: &StateDir, id: &str) -> Result<()> {

@@ -5,11 +5,12 @@ use super::create::Created;
 use super::delete;
 use super::error::Error;
 use super::hooks;
+use super::identity::ended_unexecuted;
 use super::notify::Proxy;
 use super::statedir::{Entry, Lock, StateDir, Status};
-use crate::error::{anyhow, bail};
 use crate::init::sync::{Channel, Message};
-use anyhow::Result;
+use crate::procfs::Procfs;
+use anyhow::{Result, anyhow, bail};
 
 /// Starts a created container by its id.
 pub fn start(states: &StateDir, id: &str) -> Result<()> {
@@ -30,8 +31,8 @@ pub fn start(states: &StateDir, id: &str) -> Result<()> {
     // From here on the container counts as started, also when this process is killed: init ends
     // when the connection ends without a word.
     entry.unlink_start_socket()?;
-    tell(&channel)?;
     let pid = state.init.as_ref().map_or(0, |init| init.pid);
+    tell(&channel, pid)?;
     if state.poststart {
         let plan = super::plan_of(&entry, &state)?;
         poststart(&entry, hooks::poststart(&plan, id, pid))?;
@@ -46,23 +47,26 @@ pub fn start(states: &StateDir, id: &str) -> Result<()> {
 
 /// Starts a container that this process has just created.
 pub fn start_created(created: &Created) -> Result<()> {
-    tell(&created.launched.channel)?;
+    tell(&created.launched.channel, created.launched.pid)?;
     let id = created.entry.id();
     poststart(&created.entry, hooks::poststart(&created.plan, id, created.launched.pid))
 }
 
-/// Says Start; end of file means that the program runs.
-fn tell(channel: &Channel) -> Result<()> {
-    channel.send(&Message::Start(crate::trace::is_on()))?;
-    // The filter, startContainer hooks, execve.
-    match crate::trace::step("until the program runs", || channel.receive())? {
+/// Says Start; end of file means that the program runs, or that init was killed before.
+fn tell(channel: &Channel, init: i32) -> Result<()> {
+    let procfs = Procfs::open()?;
+    channel.send(&Message::Start)?;
+    match channel.receive()? {
+        None if ended_unexecuted(&procfs, init) => {
+            bail!("container init (pid {init}) was killed before its program was executed")
+        }
         None => Ok(()),
         // The specification wants an error, its validation suite success: callers get both.
         Some((Message::NothingToRun, _)) => {
             crate::error!("the container has no process: nothing was executed; add `process` to config.json");
             Ok(())
         }
-        Some((Message::Failed(failed), _)) => bail!(failed),
+        Some((Message::Failed(_, text), _)) => Err(anyhow!(text)),
         Some((other, _)) => bail!("init said {other:?}, which was not expected"),
     }
 }

@@ -9,8 +9,8 @@
 use super::error::Error;
 use super::identity::Identity;
 pub use super::state::{Phase, State, Status, check_id};
-use crate::error::{Context, anyhow, bail, failed, text};
-use anyhow::Result;
+use crate::error::{Doing, failed, text};
+use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -93,13 +93,13 @@ impl StateDir {
         check_id(id)?;
         let in_root = |errno| {
             let root = self.path.display();
-            anyhow!(
+            anyhow::anyhow!(
                 "create state of `{id}` in `{root}`: {}; choose another directory with --root",
                 text(errno)
             )
         };
         let (temporary, dir) = self.make_locked_dir().map_err(in_root)?;
-        let entry = Entry { root: self.root.try_clone()?, dir, id: id.to_string() };
+        let entry = Entry { root: self.root_again()?, dir, id: id.to_string() };
         let filled = entry.write_file(CONFIG, config).and_then(|()| entry.write_state(creating));
         let placed = filled.and_then(|()| {
             let (root, flags) = (&self.root, RenameFlags::NOREPLACE);
@@ -152,11 +152,15 @@ impl StateDir {
         }
     }
 
+    fn root_again(&self) -> Result<OwnedFd> {
+        self.root.try_clone().doing(|| format!("duplicate the state directory `{}`", self.path.display()))
+    }
+
     /// The container with an id; `Error::NotFound` if there is none.
     pub fn open_entry(&self, id: &str) -> Result<Entry> {
         check_id(id)?;
         match open_dir(self.root.as_fd(), Path::new(id)) {
-            Ok(dir) => Ok(Entry { root: self.root.try_clone()?, dir, id: id.to_string() }),
+            Ok(dir) => Ok(Entry { root: self.root_again()?, dir, id: id.to_string() }),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Err(not_found(id)),
             Err(errno) => Err(failed(format!("open state of `{id}`"))(errno)),
         }
@@ -182,7 +186,7 @@ impl StateDir {
             if try_flock(&dir, Lock::Exclusive).unwrap_or(false)
                 && is_linked(&self.root, &name, &dir).unwrap_or(false)
             {
-                found.push(Debris { root: self.root.try_clone()?, dir, name });
+                found.push(Debris { root: self.root_again()?, dir, name });
             }
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -442,7 +446,11 @@ fn not_found(id: &str) -> anyhow::Error {
 }
 
 fn root_error(verb: &str, path: &Path, errno: Errno) -> anyhow::Error {
-    anyhow!("{verb} state directory `{}`: {}; choose another with --root", path.display(), text(errno))
+    anyhow::anyhow!(
+        "{verb} state directory `{}`: {}; choose another with --root",
+        path.display(),
+        text(errno)
+    )
 }
 
 /// A name nobody else has: the pid keeps processes apart, the time and a count one process's names.

@@ -3,9 +3,8 @@
 
 use crate::cgroup::{Join, Location, Manager, Place};
 use crate::cli::exec::SubCgroup;
-use crate::error::{Context, anyhow, bail};
 use crate::hostfs;
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::os::fd::OwnedFd;
 
@@ -116,5 +115,5 @@ pub fn explain(error: std::io::Error) -> anyhow::Error {
         Some(libc::EAGAIN) => "; the limit of processes (RLIMIT_NPROC or pids.max) is reached",
         _ => "",
     };
-    anyhow!("adding the process to cgroups: {}{hint}", crate::error::why(&error))
+    anyhow::anyhow!("adding the process to cgroups: {}{hint}", crate::error::why(&error))
 }

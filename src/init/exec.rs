@@ -7,10 +7,9 @@ use super::process::{self, Setting};
 use super::sync::{Channel, Message};
 use super::{enter_cgroups, identity, join_keyring};
 use crate::bundle::plan::{Plan, Process};
-use crate::error::{Doing, Failed};
+use crate::error::{Doing, errno_of};
 use crate::procfs::Procfs;
 use crate::sys::process as sys;
-use crate::trace;
 use anyhow::Result;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -43,8 +42,7 @@ pub struct Job<'a> {
 pub fn run(job: Job) -> ! {
     if let Err(error) = live(&job) {
         // Whoever waits is told; when nobody does any more there is nobody to tell.
-        let failed = Message::Failed(Failed::of(&error));
-        let _ = job.channel.tell_trace().and_then(|()| job.channel.send(&failed));
+        let _ = job.channel.send(&Message::Failed(errno_of(&error), format!("{error:#}")));
     }
     sys::exit_now(1)
 }
@@ -56,8 +54,8 @@ fn live(job: &Job) -> Result<()> {
         Some(cpus) => identity::cpus(cpus, "initial")?,
         None => identity::all_cpus()?,
     }
-    trace::step("enter the cgroups", || enter_cgroups(&job.cgroup_tasks))?;
-    trace::step("enter the namespaces", || job.way.enter_namespaces())?;
+    enter_cgroups(&job.cgroup_tasks)?;
+    job.way.enter_namespaces()?;
     if job.keyring {
         join_keyring(job.id)?;
     }
@@ -80,10 +78,9 @@ fn live(job: &Job) -> Result<()> {
         may_set_groups: job.way.may_set_groups || !crate::namespaces::setgroups_denied(&job.procfs)?,
         last_capability: job.last_capability,
     };
-    let ready = trace::step("become the process", || setting.become_process())?;
-    job.channel.tell_trace()?;
+    let ready = setting.become_process()?;
     job.channel.send(&Message::Ready)?;
-    ready.execute(job.plan, process, job.preserve_fds, || process::tell_trace(job.plan, &job.channel))
+    ready.execute(job.plan, process, job.preserve_fds, || Ok(()))
 }
 
 /// First of all: a process of the container may look at this one already.

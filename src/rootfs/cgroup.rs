@@ -8,9 +8,9 @@ use super::mount::{clone_tree, find_target, new_filesystem, place, set_propagati
 use super::path::{Links, Missing, Root};
 use crate::bundle::plan::{Mount, NamespaceKind};
 use crate::cgroup::HierarchyView;
-use crate::error::{Context, Doing};
+use crate::error::Doing;
 use crate::sys::mount::{self as sys, Change};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::mount::MountAttrFlags;
 use std::os::fd::OwnedFd;
 

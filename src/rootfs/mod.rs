@@ -13,11 +13,10 @@ mod pivot;
 mod userns;
 
 use crate::bundle::plan::{NamespaceKind, Plan};
-use crate::error::{Context, Doing, bail};
+use crate::error::Doing;
 use crate::procfs::Procfs;
 use crate::sys::mount::{self as sys, Change};
-use crate::trace;
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use path::Root;
 use rustix::fs::OFlags;
 use std::os::fd::OwnedFd;
@@ -125,10 +124,10 @@ impl<'a> Builder<'a> {
     /// Mounts, devices and links, in the order of the specification.
     pub fn build(&mut self) -> Result<()> {
         for mount in &self.plan.mounts {
-            trace::step_of("mount", || mount.destination.clone(), || mount::mount(self, mount))?;
+            mount::mount(self, mount)?;
         }
         if self.makes_devices() {
-            trace::step("make devices", || device::create_all(self))?;
+            device::create_all(self)?;
         }
         self.make_readonly_what_waited()
     }

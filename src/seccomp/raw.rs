@@ -4,8 +4,7 @@
 
 use super::{Filter, Instruction, MAX_INSTRUCTIONS};
 use crate::bundle::Problems;
-use crate::error::bail;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 /// Bytes of `struct sock_filter`.
 const SIZE: usize = 8;

@@ -328,3 +328,33 @@ fn mount_of_the_caller_stays_without_a_mount_namespace() {
         assert_eq!((left, after), (1, 1), "early: {early}");
     }
 }
+
+#[test]
+fn mounts_of_a_killed_create_without_a_mount_namespace() {
+    if !is_oxrun() {
+        skip!("only oxrun promises this");
+    }
+    let mut t = Sandbox::new();
+    config::drop_namespace(&mut t.config, "mount");
+    t.config["linux"].as_object_mut().unwrap().remove("maskedPaths");
+    t.config["linux"].as_object_mut().unwrap().remove("readonlyPaths");
+    t.config["hooks"] = json!({"createRuntime": [config::shell_hook("kill -KILL $PPID")]});
+    t.create().exits(137);
+    // The next one of that id finds the mounts of the first still there.
+    t.config["hooks"] = json!({});
+    t.args(&["true"]).create().ok();
+    t.finish();
+    t.assert_clean();
+}
+
+#[test]
+fn directory_of_a_create_killed_before_its_id_was_there() {
+    if !is_oxrun() {
+        skip!("only oxrun promises this");
+    }
+    let t = Sandbox::new();
+    fs::create_dir_all(t.state_dir().join(".new-1-1-1")).unwrap();
+    fs::set_permissions(t.state_dir(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    t.finish();
+    t.assert_clean();
+}
