@@ -595,7 +595,7 @@ impl Sandbox {
         found
     }
 
-    fn remove_leftovers(&self) {
+    pub fn remove_leftovers(&self) {
         for _ in 0..200 {
             let processes = host::processes_with(&self.id);
             if processes.is_empty() {

@@ -1,0 +1,67 @@
+//! What a command may do after a fault other than fail and say so, and why. A success is believed only
+//! when all that can be seen then is as it is without a fault (`Scenario::observe`).
+#![allow(non_upper_case_globals)]
+
+use crate::tracer::{Action, Call};
+use libc::*;
+
+/// How many calls the C library and the language's runtime make before the program's first line.
+const START_UP: usize = 40;
+
+/// Why a command may succeed although this call failed; none: it may not.
+pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&'static str> {
+    if action == Action::Kill {
+        return match role {
+            "host/1" => Some("the owner of an id map only has to be there for a moment"),
+            "init" => Some("its parent had reaped it: whether it had executed its program cannot be seen"),
+            _ => None,
+        };
+    }
+    if role == "host" && index < START_UP {
+        return Some("start-up code of the language, which goes on without");
+    }
+    let cgroup = call.object.starts_with("/sys/fs/cgroup") || call.object.ends_with("/cgroup");
+    match call.number {
+        SYS_close => Some("the descriptor is closed whatever the call says"),
+        SYS_sigaltstack | SYS_munmap => Some("memory that is not given back goes with the process"),
+        SYS_fsopen | SYS_fsconfig | SYS_fsmount | SYS_open_tree | SYS_mount_setattr | SYS_move_mount => {
+            Some("an older way to mount is tried")
+        }
+        SYS_statx | SYS_statfs | SYS_fstatfs | SYS_newfstatat | SYS_fstat | SYS_open | SYS_openat
+        | SYS_openat2 | SYS_read
+            if cgroup =>
+        {
+            Some("the cgroup is found another way, or what could not be read is not needed")
+        }
+        SYS_open | SYS_openat | SYS_openat2 | SYS_read | SYS_fstat
+            if call.object.ends_with("/etc/passwd") || call.object.contains("/fd/") =>
+        {
+            Some("HOME is / then")
+        }
+        SYS_newfstatat | SYS_faccessat2 | SYS_fchdir | SYS_chdir if call.object.contains("bin/") => {
+            Some("the program is found in another directory of PATH")
+        }
+        SYS_openat2 if call.object == "/" => Some("the working directory is opened again as its user"),
+        SYS_read if call.object.starts_with("pipe:") => Some("what a hook prints only goes into an error"),
+        SYS_mknodat => Some("the host's device is mounted instead, as in a user namespace"),
+        SYS_socket => Some("a socket of another family brings the loopback interface up as well"),
+        SYS_fchown => Some("who may not own its standard streams uses them as they are"),
+        SYS_openat2 if call.object == "/proc/kcore" => Some("without it /dev/core is not made"),
+        SYS_read | SYS_openat | SYS_openat2 if call.object.ends_with("/stat") => {
+            Some("only asked to tell a killed process from one that executed its program")
+        }
+        SYS_statx | SYS_fstat | SYS_lseek => Some("the size of a file is only a hint for reading it"),
+        _ => None,
+    }
+}
+
+/// Whether the process may die of a signal: where memory is wanted for the heap, and in start-up code.
+pub fn may_die(role: &str, index: usize, call: &Call) -> bool {
+    let memory = [SYS_mmap, SYS_brk, SYS_mremap, SYS_munmap, SYS_mprotect];
+    (role == "host" && index < START_UP) || memory.contains(&call.number)
+}
+
+/// Errors that have words of their own instead of the kernel's.
+pub fn tells_otherwise(line: &str) -> bool {
+    ["memory allocation of"].iter().any(|text| line.contains(text))
+}
