@@ -11,7 +11,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
 
-.PHONY: all build demo test fault test-security test-v2 soak bench lint conformance integration integration-v2 deny dist dist-tarball install clean help
+.PHONY: all build demo test fault test-security test-v2 soak bench lint errors docs docs-check conformance integration integration-v2 deny dist dist-tarball install clean help
 
 all: build
 
@@ -27,6 +27,8 @@ help:
 	@echo 'make lint         formatting and clippy, warnings denied, and `make deny`'
 	@echo 'make deny         licences, sources and versions of all crates'
 	@echo 'make dist         $(DIST): a tarball with the SBOM, and checksums'
+	@echo 'make errors       which errors of the source no test has seen (root)'
+	@echo 'make docs         docs/errors.md from the source'
 	@echo 'make conformance SUITE=DIR   a built validation suite against the binary (root)'
 	@echo 'make integration [ENGINES="ctr docker"]   real engines on top of the binary, or of RUNTIME=… (root)'
 	@echo 'make integration-v2 [ENGINES="cri"]   engines with systemd cgroups in a virtual machine'
@@ -89,6 +91,20 @@ dist: $(DIST_PARTS)
 
 dist-tarball: build deny
 	tools/dist $(BINARY) $(TARGET) $(DIST)
+
+# Which errors of the source no test has seen: every error that a test run meets leaves its line.
+errors:
+	@tools/packages $(TEST_PACKAGES)
+	rm -f target/errors-seen
+	-OXRUN_ERRORS_SEEN=$(CURDIR)/target/errors-seen cargo test --no-fail-fast --target $(TARGET)
+	cargo test --target $(TARGET) --lib errors_that_no_test_has_seen -- --ignored --nocapture
+
+# What of docs/ is made from the source.
+docs:
+	OXRUN_WRITE_DOCS=1 cargo test --target $(TARGET) --lib the_page_is_up_to_date -- --ignored
+
+docs-check:
+	cargo test --target $(TARGET) --lib the_page_is_up_to_date -- --ignored
 
 conformance: build
 	@test -n "$(SUITE)" || { echo 'make conformance SUITE=DIR: the directory of a built suite is missing' >&2; exit 1; }

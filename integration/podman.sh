@@ -77,7 +77,7 @@ t_directory_as_program() {
 t_env_and_workdir() { eq "$(r -e A=b -w /tmp box sh -c 'echo $A; pwd' | xargs)" "b /tmp"; }
 t_hostname() { eq "$(r -h boxy box hostname)" boxy; }
 t_detached_logs_wait() {
-    b box sh -c 'echo early; sleep 1; echo late; exit 5'
+    b box sh -c "echo early; sleep $PATIENCE; echo late; exit 5"
     eq "$(state_of)" running
     eq "$(p wait "$SCENARIO")" 5
     eq "$(p logs "$SCENARIO" | xargs)" "early late"

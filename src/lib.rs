@@ -19,33 +19,45 @@ mod procfs;
 mod rootfs;
 mod seccomp;
 mod sys;
+mod trace;
 
-use anyhow::{Result, bail};
+use crate::error::bail;
+use anyhow::Result;
 use cli::command::{CgroupManager, Command, Global, Target};
 use cli::{help, output};
 use container::create::{Settings, StartBy};
 use container::statedir::StateDir;
-use container::{create, delete, events, gc, inspect, kill, matching, mounts, pause, ps, run, start, update};
+use container::{
+    create, delete, events, gc, inspect, kill, matching, mounts, pause, ps, run, start, top, update,
+};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The program: takes the process's arguments, says what failed, and returns its exit status.
 pub fn main() -> ExitCode {
-    match invoke() {
+    let status = match invoke() {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            error!("{}", log::describe(&error));
+            log::failure(&error);
             ExitCode::FAILURE
         }
-    }
+    };
+    trace::flush();
+    status
 }
 
 fn invoke() -> Result<u8> {
     let invocation = cli::parse::parse(std::env::args_os().skip(1))?;
     log::open(&invocation.global.log_settings())?;
+    if let Some(file) = invocation.global.trace_file() {
+        trace::open(&file, &invocation.name)?;
+    }
     match invocation.command {
-        Err(error) if invocation.is_exec => Ok(no_process(&error)),
-        command => dispatch(&invocation.global, command?),
+        Err(error) if invocation.is_exec() => Ok(no_process(&error)),
+        command => {
+            let name = &invocation.name;
+            trace::step(name, || dispatch(&invocation.global, command?))
+        }
     }
 }
 
@@ -58,7 +70,7 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
             output::print(&seccomp::explain(&seccomp::read_profile(&profile)?, &query)?)?;
         }
         Command::Features => output::print(&cli::features::of_this_binary()?)?,
-        Command::Spec { bundle, rootless } => container::spec::write(bundle.as_deref(), rootless)?,
+        Command::Spec(request) => container::spec::write(&request)?,
         Command::Create(args) => {
             let states = StateDir::open_or_create(&root)?;
             create::create(&states, settings(global), &args, StartBy::Socket, true)?;
@@ -98,6 +110,11 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
             mounts::change(&existing(&root, &id)?, &id, change, &file)?;
         }
         Command::Update(args) => update::update(&existing(&root, &args.id)?, &args)?,
+        Command::Top(view) => match (StateDir::open(&root)?, &view.id) {
+            (Some(states), _) => top::show(&states, &view)?,
+            (None, Some(id)) => bail!(container::error::Error::NotFound { id: id.clone() }),
+            (None, None) => bail!("show containers: state directory `{}` does not exist", root.display()),
+        },
         Command::Events { id, stats, interval } => {
             events::events(&existing(&root, &id)?, &id, stats, interval)?;
         }
@@ -119,7 +136,7 @@ fn exec_status(root: &std::path::Path, args: &cli::exec::Exec) -> u8 {
 
 /// The exit status of an `exec` that failed.
 fn no_process(error: &anyhow::Error) -> u8 {
-    error!("{}", log::describe(error));
+    log::failure(error);
     255
 }
 

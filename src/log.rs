@@ -8,8 +8,9 @@
 //! only errors are written unless `--log-level` or `--debug` asks for more. In every other case
 //! warnings are written too.
 
+use crate::error::{About, Context, bail};
 use crate::hostfs;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
@@ -208,13 +209,19 @@ fn connect(path: &str) -> Result<OwnedFd> {
 /// Writes one line where its level is enabled; called through the macros. A log that cannot be
 /// written to is not an error of the command.
 pub fn write(level: Level, message: fmt::Arguments) {
+    write_about(level, message, None);
+}
+
+/// The same, and what programs want to know of an error: in JSON lines as `code`, `step`, `object` and
+/// `errno`.
+fn write_about(level: Level, message: fmt::Arguments, about: Option<&About>) {
     let log = LOG.get().unwrap_or(&DEFAULT);
     if level > log.threshold {
         return;
     }
     let message = message.to_string();
     let stderr = std::io::stderr();
-    let line = || line(log.format, level, &message, SystemTime::now());
+    let line = || line(log.format, level, &message, SystemTime::now(), about);
     match &log.sink {
         Sink::Stderr => write_all(stderr.as_fd(), line().as_bytes()),
         Sink::File(fd) => write_all(fd.as_fd(), line().as_bytes()),
@@ -238,15 +245,34 @@ fn write_all(fd: BorrowedFd, mut bytes: &[u8]) {
     }
 }
 
-fn line(format: Format, level: Level, message: &str, time: SystemTime) -> String {
+/// Logs the error that ends the command.
+pub fn failure(error: &anyhow::Error) {
+    let about = About::of(error);
+    write_about(Level::Error, format_args!("{}", describe(error)), Some(&about));
+}
+
+fn line(format: Format, level: Level, message: &str, time: SystemTime, about: Option<&About>) -> String {
     let (level, time) = (level.name(), rfc3339(time));
     match format {
         Format::Text => format!("time=\"{time}\" level={level} msg={}\n", quote(message)),
         Format::Json => {
             let message = serde_json::Value::from(message);
-            format!("{{\"level\":\"{level}\",\"msg\":{message},\"time\":\"{time}\"}}\n")
+            let more = about.map(members).unwrap_or_default();
+            format!("{{\"level\":\"{level}\",\"msg\":{message},\"time\":\"{time}\"{more}}}\n")
         }
     }
+}
+
+/// The further members of a JSON line about an error; `object` and `errno` where there are any.
+fn members(about: &About) -> String {
+    let mut members = format!(",\"code\":\"{}\",\"step\":\"{}\"", about.code(), about.step.name());
+    if let Some(object) = &about.object {
+        members += &format!(",\"object\":{}", serde_json::Value::from(object.as_str()));
+    }
+    if about.errno != 0 {
+        members += &format!(",\"errno\":{}", about.errno);
+    }
+    members
 }
 
 /// The message for stderr beside a log file: itself, without what could drive a terminal.
@@ -416,11 +442,11 @@ mod tests {
     fn lines_have_the_known_shape() {
         let time = at(0, 0);
         assert_eq!(
-            line(Format::Text, Level::Error, "no \"x\"", time),
+            line(Format::Text, Level::Error, "no \"x\"", time, None),
             "time=\"1970-01-01T00:00:00.000000000Z\" level=error msg=\"no \\\"x\\\"\"\n"
         );
         assert_eq!(
-            line(Format::Json, Level::Warning, "a\n\"b\"\x1b", time),
+            line(Format::Json, Level::Warning, "a\n\"b\"\x1b", time, None),
             "{\"level\":\"warning\",\"msg\":\"a\\n\\\"b\\\"\\u001b\",\"time\":\"1970-01-01T00:00:00.000000000Z\"}\n"
         );
         assert_eq!(plain("one\x1b[2J\ttwo\n"), "one\\x1b[2J\ttwo\n");

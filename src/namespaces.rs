@@ -2,11 +2,11 @@
 //! host side writes. The decision is made before the clone; the steps only read it.
 
 use crate::bundle::plan::{IdMap, NamespaceKind, Namespaces};
-use crate::error::{Doing, errno_of};
+use crate::error::{Context, Doing, bail, errno_of};
 use crate::hostfs;
 use crate::procfs::Procfs;
 use crate::sys::clone::{namespace_type, setns, unshare};
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use rustix::fs::OFlags;
 use std::os::fd::OwnedFd;
 

@@ -3,8 +3,8 @@
 //! crossing a mount or a symbolic link, so neither a container nor a mount over a file can redirect
 //! a write. Used by the host side for id maps and oom_score_adj and by init for labels and sysctls.
 
-use crate::error::Doing;
-use anyhow::{Result, bail};
+use crate::error::{Doing, bail};
+use anyhow::Result;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::os::fd::OwnedFd;
 

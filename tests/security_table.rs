@@ -16,13 +16,17 @@ const CANNOT: &str = "cannot apply: ";
 /// The rows of both tables, as trimmed cells.
 fn tables() -> (Vec<Vec<String>>, Vec<Vec<String>>) {
     let document = read(DOCUMENT);
-    let (rules, advisories) = document.split_once("## Advisories").expect("the advisories");
+    let section = |title: &str| {
+        let after = document.split(&format!("\n## {title}\n")).nth(1).unwrap_or_else(|| panic!("{title}"));
+        after.split("\n## ").next().unwrap_or_default().to_string()
+    };
+    let (rules, advisories) = (section("Rules"), section("Advisories"));
     let rows = |text: &str| -> Vec<Vec<String>> {
         let rows = text.lines().filter(|line| line.starts_with("| ") && !line.contains("|---"));
         let cells = |row: &str| row.split('|').map(|cell| cell.trim().to_string()).collect::<Vec<_>>();
         rows.map(|row| cells(row)[1..5].to_vec()).skip(1).collect()
     };
-    (rows(rules), rows(advisories))
+    (rows(&rules), rows(&advisories))
 }
 
 fn words(cell: &str) -> Vec<String> {

@@ -3,7 +3,7 @@
 
 use super::plan::Plan;
 use super::spec::Spec;
-use super::{Host, Options, Problems, default_spec::default_spec, lower, parse};
+use super::{Host, Options, Problems, default_spec::Form, lower, parse};
 use serde_json::Value;
 
 /// A machine with cgroup v2 and all capabilities, as root.
@@ -11,7 +11,7 @@ pub const HOST: Host = Host { euid: 0, in_user_namespace: false, cgroup_v2: true
 
 /// The default config with the members at some JSON pointers replaced; `-` removes a member.
 pub fn config(changes: &[(&str, &str)]) -> String {
-    let mut config: Value = serde_json::from_str(&default_spec(None, true)).unwrap();
+    let mut config: Value = serde_json::from_str(&Form::shell(None, true).text()).unwrap();
     for (pointer, value) in changes {
         set(&mut config, pointer, value);
     }

@@ -3,8 +3,8 @@
 
 use super::json;
 use super::spec::Spec;
+use crate::error::{Context, bail};
 use crate::hostfs;
-use anyhow::{Context, bail};
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::Read;
@@ -77,7 +77,7 @@ fn open(path: &Path) -> anyhow::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::default_spec::default_spec;
+    use crate::bundle::default_spec::Form;
 
     /// A directory that is removed again.
     struct Directory(PathBuf);
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn reads_a_bundle() {
         let directory = Directory::new("good");
-        let text = default_spec(None, true);
+        let text = Form::shell(None, true).text();
         std::fs::write(directory.0.join("config.json"), &text).unwrap();
         std::fs::write(directory.0.join("other"), "{}").unwrap();
         std::os::unix::fs::symlink(".", directory.0.join("link")).unwrap();

@@ -1,7 +1,7 @@
 //! What the lowering must know of the machine: a handful of facts, probed once per command.
 
+use crate::error::Context;
 use crate::hostfs;
-use anyhow::Context;
 
 /// Facts about the machine and the caller.
 #[derive(Debug, Clone, Copy)]

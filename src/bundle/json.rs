@@ -135,7 +135,9 @@ pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
     /// Notes one problem.
+    #[track_caller]
     pub fn add(&mut self, path: impl Into<String>, text: impl Into<String>) {
+        crate::error::noted(std::panic::Location::caller());
         self.0.push(Problem { path: path.into(), text: text.into() });
     }
 

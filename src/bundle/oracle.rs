@@ -1,14 +1,14 @@
 //! Tests: the same configs read by the crate `oci-spec` and by us have the same values in them.
 
-use super::default_spec::default_spec;
+use super::default_spec::Form;
 use super::spec::Spec;
 use serde_json::Value;
 
 /// Configs that both can read.
 fn configs() -> Vec<String> {
     vec![
-        default_spec(None, true),
-        default_spec(Some((1000, 1000)), false),
+        Form::shell(None, true).text(),
+        Form::shell(Some((1000, 1000)), false).text(),
         include_str!("../../tests/data/docker-config.json").to_string(),
         include_str!("../../tests/data/full-config.json").to_string(),
     ]

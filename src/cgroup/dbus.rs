@@ -3,8 +3,8 @@
 //! that hangs is an error and not a hanging runtime. Used by `systemd.rs` alone.
 //! Wire format: the D-Bus specification, "Message Protocol"; messages sent are little endian.
 
-use crate::error::{Doing, errno_of, failed};
-use anyhow::{Context, Result, bail};
+use crate::error::{Context, Doing, bail, errno_of, failed};
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -224,7 +224,8 @@ impl Connection {
     /// Calls a method of the service manager; an error answered is a `Refusal`. `what` says in
     /// errors what is waited for.
     pub fn call(&mut self, call: &Call, what: &str) -> Result<Message> {
-        self.call_to("org.freedesktop.systemd1", call, what)
+        let of = || call.method.to_string();
+        crate::trace::step_of("call systemd", of, || self.call_to("org.freedesktop.systemd1", call, what))
     }
 
     fn call_to(&mut self, destination: &str, call: &Call, what: &str) -> Result<Message> {
@@ -247,6 +248,10 @@ impl Connection {
 
     /// Waits for the end of a job of systemd: its result (`done`, `failed`, `timeout`, …).
     pub fn job_result(&mut self, job: &str, what: &str) -> Result<String> {
+        crate::trace::step_of("wait for systemd", || what.to_string(), || self.wait_for_job(job, what))
+    }
+
+    fn wait_for_job(&mut self, job: &str, what: &str) -> Result<String> {
         loop {
             while let Some(signal) = self.signals.pop() {
                 if let Some(result) = removed_job(&signal, job) {

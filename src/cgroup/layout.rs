@@ -2,8 +2,9 @@
 //! itself is in. Probed once per command, by statfs(2) of the usual places and one read of
 //! /proc/self/cgroup; mountinfo is read only where a hierarchy is not in its usual place.
 
+use crate::error::{Context, bail};
 use crate::hostfs;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use std::path::{Path, PathBuf};
 
 /// Magic of a cgroup v1 filesystem (linux/magic.h).

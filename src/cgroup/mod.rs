@@ -35,15 +35,16 @@ pub use layout::Layout;
 pub use limits::check;
 pub use node::{NotPermitted, Place};
 pub use setting::Old;
-pub use stats::Stats;
+pub use stats::{Stats, Usage};
 pub use unit::ANNOTATION as SYSTEMD_ANNOTATION;
 
 use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
 use crate::error;
+use crate::error::{anyhow, bail};
 use crate::sys::signal;
-use anyhow::{Result, anyhow, bail};
+use anyhow::Result;
 use node::Node;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};

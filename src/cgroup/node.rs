@@ -3,9 +3,9 @@
 //! built on this and nothing else touches the cgroup filesystem.
 
 use super::layout::{CGROUP_MAGIC, CGROUP2_MAGIC};
-use crate::error::text;
+use crate::error::{Context, anyhow, bail, text};
 use crate::hostfs;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;

@@ -3,8 +3,8 @@
 //! accepts, and the old values are read for an update that may have to be undone.
 
 use super::node::Node;
-use crate::error::text;
-use anyhow::{Result, anyhow};
+use crate::error::{anyhow, text};
+use anyhow::Result;
 use rustix::io::Errno;
 
 /// One value for one control file.

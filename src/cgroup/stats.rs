@@ -169,6 +169,44 @@ struct PressureLine {
     total: u64,
 }
 
+/// The few numbers that people look at.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// CPU time in ns.
+    pub cpu: u64,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Its limit in bytes; none when there is none.
+    pub limit: Option<u64>,
+    /// Processes and threads.
+    pub pids: u64,
+    /// Bytes read from and written to block devices.
+    pub io: (u64, u64),
+    /// Percent of the last 10 s in which something waited for CPU, memory, and I/O; none without PSI.
+    pub waits: [Option<f64>; 3],
+}
+
+impl Stats {
+    /// The few numbers that people look at.
+    pub fn usage(&self) -> Usage {
+        let sum = |op: &str| {
+            let entries = self.blkio.io_service_bytes_recursive.iter();
+            entries.filter(|entry| entry.op == op).map(|entry| entry.value).sum()
+        };
+        let wait = |psi: &Option<Pressure>| Some(psi.as_ref()?.some.as_ref()?.avg10);
+        let limit = self.memory.usage.limit;
+        Usage {
+            cpu: self.cpu.usage.total,
+            memory: self.memory.usage.usage,
+            // cgroup v1 says "none" by the largest number of whole pages.
+            limit: (limit > 0 && limit < 1 << 62).then_some(limit),
+            pids: self.pids.current,
+            io: (sum("Read"), sum("Write")),
+            waits: [wait(&self.cpu.psi), wait(&self.memory.psi), wait(&self.blkio.psi)],
+        }
+    }
+}
+
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }

@@ -5,7 +5,8 @@
 use super::dbus::Value;
 use super::setting::Setting;
 use crate::bundle::plan::{DeviceKind, DeviceRule};
-use anyhow::{Context, Result, bail};
+use crate::error::{Context, bail};
+use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// Longest name of a unit (systemd.unit(5)).

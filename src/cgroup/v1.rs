@@ -11,7 +11,8 @@ use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
 use crate::error;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::error::{Context, anyhow, bail};
+use anyhow::Result;
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
 

@@ -8,9 +8,12 @@ use super::parse::Matches;
 use super::quantity;
 use super::signal::Signal;
 use super::update::Update;
+use crate::container::spec::{Example, Request};
+use crate::container::top::View;
+use crate::error::{Context, bail};
 use crate::log;
 use crate::seccomp::Query;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +31,8 @@ pub struct Global {
     pub log_level: Option<log::Level>,
     /// Log everything.
     pub debug: bool,
+    /// Where the steps of the command and their times go.
+    pub trace: Option<PathBuf>,
     /// The same as cgroup manager systemd.
     pub systemd_cgroup: bool,
     /// What manages cgroups.
@@ -132,12 +137,7 @@ pub enum Command {
         format: Format,
     },
     /// Write a config.json.
-    Spec {
-        /// The directory it goes to; none is the current one.
-        bundle: Option<PathBuf>,
-        /// For a container without root.
-        rootless: bool,
-    },
+    Spec(Request),
     /// Explain a seccomp profile.
     Seccomp {
         /// The file it is in.
@@ -177,6 +177,8 @@ pub enum Command {
     },
     /// Change limits.
     Update(Update),
+    /// What containers use, as a table.
+    Top(View),
     /// Show events and statistics.
     Events {
         /// Which container.
@@ -248,10 +250,17 @@ impl Global {
             log_format: matches.parsed("log-format", log::Format::parse)?.unwrap_or_default(),
             log_level: matches.parsed("log-level", log::Level::parse)?,
             debug: matches.switch("debug"),
+            trace: matches.path("trace")?,
             systemd_cgroup: matches.switch("systemd-cgroup"),
             cgroup_manager: matches.parsed("cgroup-manager", cgroup_manager)?,
             rootless: matches.parsed("rootless", rootless)?.unwrap_or_default(),
         })
+    }
+
+    /// The file to trace into, by the option or, for callers that nobody can give one, the environment.
+    pub fn trace_file(&self) -> Option<PathBuf> {
+        let from_environment = || std::env::var_os("OXRUN_TRACE").filter(|path| !path.is_empty());
+        self.trace.clone().or_else(|| from_environment().map(PathBuf::from))
     }
 
     /// What the log is opened with.
@@ -357,7 +366,22 @@ pub fn gc(matches: &Matches) -> Result<Command> {
 
 /// `spec`.
 pub fn spec(matches: &Matches) -> Result<Command> {
-    Ok(Command::Spec { bundle: matches.path("bundle")?, rootless: matches.switch("rootless") })
+    let example = |kind: &str| match kind {
+        "shell" | "rootless" => Ok(Example::Shell),
+        "service" => Ok(Example::Service),
+        "host-network" => Ok(Example::HostNetwork),
+        _ => bail!("unknown example `{kind}`: use shell, service, rootless or host-network"),
+    };
+    let (example, from) = (matches.parsed("example", example)?, matches.path("from")?);
+    if example.is_some() && from.is_some() {
+        bail!("--example and --from cannot be used together");
+    }
+    Ok(Command::Spec(Request {
+        bundle: matches.path("bundle")?,
+        rootless: matches.switch("rootless") || matches.text("example")? == Some("rootless"),
+        example,
+        from,
+    }))
 }
 
 /// `features`.
@@ -422,5 +446,20 @@ pub fn ps(matches: &Matches) -> Result<Command> {
 /// `events`.
 pub fn events(matches: &Matches) -> Result<Command> {
     let interval = matches.parsed("interval", quantity::duration)?.unwrap_or(Duration::from_secs(5));
-    Ok(Command::Events { id: matches.id()?, stats: matches.switch("stats"), interval })
+    let table = match matches.text("format")? {
+        None | Some("json") => false,
+        Some("table") => true,
+        Some(other) => bail!("invalid format option `{other}`: use json or table"),
+    };
+    let follow = matches.switch("follow");
+    if !table {
+        if follow {
+            bail!("--follow is for --format table: JSON events are followed without it");
+        }
+        return Ok(Command::Events { id: matches.id()?, stats: matches.switch("stats"), interval });
+    }
+    if matches.switch("stats") {
+        bail!("--stats is for JSON: leave it out with --format table");
+    }
+    Ok(Command::Top(View { id: matches.argument(0)?, interval: follow.then_some(interval) }))
 }

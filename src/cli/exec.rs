@@ -3,7 +3,8 @@
 use super::command::Command;
 use super::parse::Matches;
 use super::quantity;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::error::{Context, anyhow, bail};
+use anyhow::Result;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;

@@ -4,7 +4,8 @@
 
 use super::help::{COMMIT, SPEC_VERSION, VERSION};
 use crate::bundle::plan::NamespaceKind;
-use anyhow::{Context, Result};
+use crate::error::Context;
+use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

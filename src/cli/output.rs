@@ -2,11 +2,14 @@
 //! killed runtimes left. Filled in by `container/`, printed by `main`.
 
 use super::command::Format;
+use crate::cgroup::Usage;
 use crate::container::gc::{Garbage, Reason};
-use anyhow::{Context, Result};
+use crate::container::top::Row;
+use crate::error::Context;
+use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// A container as `state` and `list` show it; the order of members is what callers know. It holds
 /// all that the specification's state has (spec: runtime.md, State).
@@ -63,13 +66,14 @@ pub fn list(mut views: Vec<StateView>, format: Format, quiet: bool) -> Result<St
 /// At least 12 columns per cell, three of them blank behind the longest; the last is as it is.
 fn table(views: &[StateView]) -> String {
     let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
-    aligned(&std::iter::once(head).chain(views.iter().map(cells)).collect::<Vec<_>>())
+    aligned(&std::iter::once(head).chain(views.iter().map(cells)).collect::<Vec<_>>(), 12)
 }
 
-fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+/// Columns of at least so many characters.
+fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]], least: usize) -> String {
     let width = |column: usize| {
         let longest = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        (longest + 3).max(12)
+        (longest + 3).max(least)
     };
     let widths: [usize; COLUMNS] = std::array::from_fn(width);
     let mut out = String::new();
@@ -117,11 +121,68 @@ pub fn garbage(found: &[Garbage], format: Format, removed: bool) -> Result<Strin
         let with = if one.also.is_empty() { "-".to_owned() } else { cell(&one.also.join(" ")) };
         [cell(&one.name), why.to_owned(), with]
     };
-    let mut out = aligned(&std::iter::once(head).chain(found.iter().map(row)).collect::<Vec<_>>());
+    let mut out = aligned(&std::iter::once(head).chain(found.iter().map(row)).collect::<Vec<_>>(), 12);
     if !removed && !found.is_empty() {
         out.push_str("Nothing was removed; `oxrun gc --force` does it.\n");
     }
     Ok(out)
+}
+
+/// Whether standard output is a terminal.
+pub fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// The table of `events --format table`. `in_place` draws it over the last one on a terminal; otherwise the
+/// head is there the `first` time alone.
+pub fn usage(rows: &[Row], first: bool, in_place: bool) -> String {
+    let head = [
+        "ID", "STATUS", "CPU%", "CPU TIME", "MEMORY", "LIMIT", "PIDS", "READ", "WRITTEN", "WAIT CPU",
+        "WAIT MEM", "WAIT I/O",
+    ];
+    let table: Vec<[String; 12]> =
+        std::iter::once(head.map(str::to_owned)).chain(rows.iter().map(usage_cells)).collect();
+    let text = aligned(&table, 0);
+    if !in_place {
+        let rows = text.split_once('\n').map_or("", |(_, rows)| rows);
+        return if first { text.clone() } else { rows.to_string() };
+    }
+    // To the top left corner, clearing the whole screen once and later what is behind and below the text.
+    let start = if first { "\x1b[H\x1b[2J" } else { "\x1b[H" };
+    format!("{start}{}\x1b[J", text.replace('\n', "\x1b[K\n"))
+}
+
+fn usage_cells(row: &Row) -> [String; 12] {
+    let none = || "-".to_string();
+    let percent = |value: Option<f64>| value.map_or_else(none, |value| format!("{value:.1}"));
+    let of = |show: &dyn Fn(&Usage) -> String| row.usage.as_ref().map_or_else(none, show);
+    let wait = |i: usize| percent(row.usage.as_ref().and_then(|usage| usage.waits[i]));
+    [
+        cell(&row.id),
+        row.status.to_owned(),
+        percent(row.percent),
+        of(&|usage| format!("{:.2}s", usage.cpu as f64 / 1e9)),
+        of(&|usage| bytes(usage.memory)),
+        of(&|usage| usage.limit.map_or_else(none, bytes)),
+        of(&|usage| usage.pids.to_string()),
+        of(&|usage| bytes(usage.io.0)),
+        of(&|usage| bytes(usage.io.1)),
+        wait(0),
+        wait(1),
+        wait(2),
+    ]
+}
+
+/// `12.3M`, in powers of 1024.
+fn bytes(count: u64) -> String {
+    let (mut value, mut unit) = (count as f64, "");
+    for next in ["K", "M", "G", "T", "P"] {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    if unit.is_empty() { count.to_string() } else { format!("{value:.1}{unit}") }
 }
 
 /// The name of a user by the host's /etc/passwd, or `#UID`.

@@ -5,7 +5,8 @@
 use super::command::{Command, Global};
 use super::help::Topic;
 use super::table::{self, CommandRow, Flag, GLOBAL, HELP};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::error::{Context, anyhow, bail};
+use anyhow::Result;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -19,8 +20,15 @@ pub struct Invocation {
     pub global: Global,
     /// What to do.
     pub command: Result<Command>,
+    /// The command's name; empty without one.
+    pub name: String,
+}
+
+impl Invocation {
     /// Whether the command is `exec`, whose failures have an exit status of their own.
-    pub is_exec: bool,
+    pub fn is_exec(&self) -> bool {
+        self.name == "exec"
+    }
 }
 
 /// Reads the arguments, without the program's name.
@@ -33,8 +41,8 @@ where
     matches.read(&mut parser, Some(1))?;
     let global = Global::build(&matches)?;
     let command = command(&matches, &mut parser);
-    let is_exec = matches.arguments.first().is_some_and(|name| name == "exec");
-    Ok(Invocation { global, command, is_exec })
+    let name = matches.arguments.first().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+    Ok(Invocation { global, command, name })
 }
 
 /// The command after the global options.
@@ -412,7 +420,9 @@ mod tests {
             Command::List { format: Format::Json, quiet: true }
         ));
         assert!(matches!(line("list --format=json").unwrap(), Command::List { format: Format::Json, .. }));
-        assert!(matches!(line("spec").unwrap(), Command::Spec { bundle: None, rootless: false }));
+        assert!(
+            matches!(line("spec").unwrap(), Command::Spec(request) if request.bundle.is_none() && !request.rootless)
+        );
         assert!(matches!(line("kill c").unwrap(), Command::Kill { signal, .. } if signal.number() == 15));
         assert!(
             matches!(line("kill c SIGKILL").unwrap(), Command::Kill { signal, .. } if signal.number() == 9)
@@ -530,7 +540,8 @@ mod tests {
     /// A value that each kind of option takes, unlike any default.
     fn sample(name: &str) -> &'static str {
         match name {
-            "DIR" | "FILE" | "SOCKET" => "/x",
+            "DIR" | "FILE" | "SOCKET" | "LAYOUT[:TAG]" => "/x",
+            "KIND" => "service",
             "N" => "3",
             "FORMAT" => "json",
             "LEVEL" => "info",

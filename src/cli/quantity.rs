@@ -1,7 +1,8 @@
 //! Quantities as people write them: sizes in bytes, durations, ids. Used by the commands that take
 //! them as option values.
 
-use anyhow::{Context, Result, bail};
+use crate::error::{Context, bail};
+use anyhow::Result;
 use std::time::Duration;
 
 /// R13: a user or group id: digits alone, at most 4294967294 (the next one means "none", chown(2)).

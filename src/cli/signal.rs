@@ -1,6 +1,7 @@
 //! Signals as people and engines write them. Used by `kill`.
 
-use anyhow::{Result, bail};
+use crate::error::bail;
+use anyhow::Result;
 
 /// The number of a signal, 0 to 64; 0 only asks whether the process exists (kill(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

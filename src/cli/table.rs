@@ -74,6 +74,12 @@ pub static GLOBAL: &[Flag] = &[
         "directory of the containers' states (default: /run/oxrun, or $XDG_RUNTIME_DIR/oxrun without root)",
     ),
     switch("systemd-cgroup", &[], "let systemd manage cgroups; cgroupsPath is then slice:prefix:name"),
+    value(
+        "trace",
+        &[],
+        "FILE",
+        "add each step and its time to FILE, to be opened in Perfetto or chrome://tracing (or OXRUN_TRACE=FILE)",
+    ),
     value("cgroup-manager", &[], "MANAGER", "what manages cgroups: cgroupfs (default), systemd or disabled"),
     value("rootless", &[], "MODE", "tolerate missing rights to cgroups: true, false or auto (default)"),
     HELP,
@@ -147,16 +153,20 @@ pub static COMMANDS: &[CommandRow] = &[
     },
     CommandRow {
         name: "events",
-        arguments: ID_HELP,
-        least: 1,
+        arguments: "[container-id]",
+        least: 0,
         most: 1,
         raw_after: None,
         summary: "show statistics and events of a container",
         description: "Prints statistics at an interval, and events such as out of memory when they happen, each as a\n\
-            line of JSON, until the container is gone.",
+            line of JSON, until the container is gone. With --format table a row for each container, or for\n\
+            the one that is named, says what it uses: CPU, memory, processes, I/O, and the percentage of the\n\
+            last 10 s in which something waited for CPU, memory or I/O.",
         flags: &[
             switch("stats", &[], "print statistics once and end"),
             value("interval", &[], "DURATION", "time between statistics, like 100ms or 1m30s (default: 5s)"),
+            value("format", &['f'], "FORMAT", "json (default) or table, which needs no container-id"),
+            switch("follow", &[], "with --format table: again at each interval, in place on a terminal"),
         ],
         build: command::events,
     },
@@ -341,9 +351,25 @@ pub static COMMANDS: &[CommandRow] = &[
         most: 0,
         raw_after: None,
         summary: "write a config.json to start from",
-        description: "Writes a config.json that runs `sh` from the directory rootfs beside it. An existing\n\
-            file is left alone.",
-        flags: &[BUNDLE, switch("rootless", &[], "write one that works without root")],
+        description: "Writes a config.json that runs `sh` from the directory rootfs beside it, an example of another\n\
+            kind, or what an image asks for whose layers are unpacked in rootfs. An existing file is\n\
+            left alone.",
+        flags: &[
+            BUNDLE,
+            switch("rootless", &[], "write one that works without root"),
+            value(
+                "example",
+                &[],
+                "KIND",
+                "what to write: shell (default), service, rootless or host-network",
+            ),
+            value(
+                "from",
+                &[],
+                "LAYOUT[:TAG]",
+                "take program, environment and user from an image in this OCI image layout",
+            ),
+        ],
         build: command::spec,
     },
     CommandRow {

@@ -5,7 +5,8 @@ use super::command::Command;
 use super::parse::Matches;
 use super::quantity;
 use crate::bundle::spec::{BlockIo, Cpu, IntelRdt, Memory, Pids, Resources};
-use anyhow::{Result, bail};
+use crate::error::bail;
+use anyhow::Result;
 use std::path::PathBuf;
 
 /// `update`.

@@ -18,10 +18,11 @@ use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::{self, Options};
 use crate::cgroup::{self, Manager};
 use crate::cli::command::{CgroupManager, Create};
-use crate::error::Doing;
+use crate::error::{Context, Doing, bail};
 use crate::hostfs;
 use crate::init::sync::Message;
-use anyhow::{Context, Result, bail};
+use crate::trace;
+use anyhow::Result;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::SystemTime;
@@ -67,7 +68,8 @@ pub fn create(
     let handover = Handover::to_container(args.preserve_fds)?;
     let host = Host::probe()?;
     let notifies = notify::manager().map(|_| states.path_of(&args.id)).transpose()?;
-    let (config, mut plan) = read_plan(args, &host, notifies.as_deref())?;
+    let (config, mut plan) =
+        trace::step("read and check config.json", || read_plan(args, &host, notifies.as_deref()))?;
     if let Some(process) = &mut plan.process {
         handover.announce(&mut process.env);
     }
@@ -79,10 +81,11 @@ pub fn create(
     let mut cgroup = cgroup_of(settings, &plan, &args.id, &host)?;
     let mut rdt = rdt::Place::find(plan.intel_rdt.as_ref(), &args.id)?;
     let mut creating = creating_state(args, &plan, &cgroup, rdt.clone())?;
-    let entry = reserve(states, &mut creating, &plan, &config)?;
+    let entry = trace::step("take the id", || reserve(states, &mut creating, &plan, &config))?;
     let root_mount = creating.root_mount;
     // A cgroup that cannot be made, or that others are in, is left as it is.
-    if let Err(error) = cgroup.create().or_else(|error| go_without(&plan, settings, error)) {
+    let made = trace::step("make the cgroups", || cgroup.create());
+    if let Err(error) = made.or_else(|error| go_without(&plan, settings, error)) {
         entry.remove()?;
         return Err(error);
     }
@@ -133,8 +136,7 @@ fn read_plan(args: &Create, host: &Host, notifies: Option<&Path>) -> Result<(Vec
         notify::add_to(&mut bundle.spec, state);
     }
     let options = Options { bundle: bundle.path, no_pivot: args.no_pivot };
-    let plan = bundle::lower(&bundle.spec, &options, host)
-        .map_err(|problems| anyhow::anyhow!("config.json: {problems}"))?;
+    let plan = bundle::lower(&bundle.spec, &options, host).context("config.json")?;
     Ok((bundle.text, plan))
 }
 
@@ -251,7 +253,7 @@ fn make(
     crate::debug!("made the cgroup of `{}`", making.args.id);
     // Device programs need the host's root; in a user namespace no device node can be made anyway.
     let devices = if making.host.is_privileged() { making.plan.cgroup.devices.as_slice() } else { &[] };
-    cgroup.apply(&making.plan.cgroup.resources, devices)?;
+    trace::step("apply limits and device rules", || cgroup.apply(&making.plan.cgroup.resources, devices))?;
     if let Some(uid) = making.plan.cgroup.delegate {
         cgroup.delegate(uid)?;
     }
@@ -293,7 +295,7 @@ fn make(
         entry.unlock()?;
         Ok(state)
     };
-    match finish() {
+    match trace::step("record the state", finish) {
         Ok(state) => Ok((state, launched)),
         Err(error) => {
             launched.kill();

@@ -6,9 +6,10 @@ use super::hooks;
 use super::identity::exiting;
 use super::statedir::{Entry, Lock, Phase, State, StateDir, Status};
 use crate::cgroup::Manager;
-use crate::error::Doing;
+use crate::error::{Doing, bail};
 use crate::sys::process as sys;
-use anyhow::{Result, bail};
+use crate::trace;
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::UnmountFlags;
 use std::path::Path;
@@ -62,11 +63,11 @@ pub fn remove_debris(states: &StateDir, id: &str) -> Result<()> {
 
 /// Ends all processes and removes everything, poststop hooks last.
 pub fn remove(entry: Entry, state: &State) -> Result<()> {
-    end_processes(&entry, state)?;
+    trace::step("end its processes", || end_processes(&entry, state))?;
     if !state.own_mount_namespace {
         unmount_host_root(&state.rootfs, state.root_mount)?;
     }
-    if !cgroup_of(state)?.remove()? {
+    if !trace::step("remove the cgroups", || cgroup_of(state)?.remove())? {
         crate::debug!("the cgroup of `{}` is still in use by others", entry.id());
     }
     if let Some(rdt) = &state.rdt {
@@ -74,7 +75,7 @@ pub fn remove(entry: Entry, state: &State) -> Result<()> {
     }
     let plan = state.poststop.then(|| super::plan_of(&entry, state));
     let id = entry.id().to_string();
-    entry.remove()?;
+    trace::step("remove the state", || entry.remove())?;
     match plan {
         Some(Ok(plan)) => hooks::poststop(&plan, &id),
         Some(Err(error)) => crate::warn!("poststop hooks of `{id}` cannot run: {error:#}"),

@@ -9,13 +9,13 @@ use super::error::Error;
 use super::identity::ended;
 use crate::bundle::host::Host;
 use crate::bundle::plan::{NamespaceKind, Plan};
-use crate::error::Doing;
+use crate::error::{Doing, bail};
 use crate::init::join::Way;
 use crate::namespaces;
 use crate::sys::clone::setns;
 use crate::sys::exe;
 use crate::sys::process as sys;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rustix::fs::OFlags;
 use std::os::fd::OwnedFd;
 

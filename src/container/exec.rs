@@ -15,7 +15,7 @@ use crate::bundle::host::Host;
 use crate::bundle::plan::{Plan, Process};
 use crate::cgroup::Join;
 use crate::cli::exec::Exec;
-use crate::error::Doing;
+use crate::error::{Context, Doing, anyhow, bail};
 use crate::init::exec::{self as inside, Job};
 use crate::init::sync::{Channel, Message};
 use crate::procfs::Procfs;
@@ -23,7 +23,8 @@ use crate::seccomp::notify::{self, Agent};
 use crate::sys::clone::{Forked, clone3};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::signal;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::trace;
+use anyhow::Result;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Runs the process; the answer is its exit status, 0 when detached.
@@ -37,17 +38,19 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     let plan = super::lower_again(&spec, &state)?;
     let process = tenant::process(args, &spec, &host)?;
     let outside = Outside::open(args, &process, &plan)?;
-    let cgroups = Cgroups::open(args, &state, init.pid)?;
+    let cgroups = trace::step("open the cgroups", || Cgroups::open(args, &state, init.pid))?;
     let entrance = Entrance::open(&plan, init.pid, init.pidfd, &host)?;
     // Blocked before the process exists, so that it has its own dispositions, and none is lost.
     signal::block_all().doing(|| "block signals")?;
     let making = Making { args, handover, state: &state, plan: &plan, process: &process, host: &host };
-    let born = enter_and_clone(&making, entrance, cgroups)?;
+    let born = trace::step("enter and clone", || enter_and_clone(&making, entrance, cgroups))?;
     let mut talk = Talk { args, state: &state, status, outside: &outside, born: &born, master: None };
-    if let Err(error) = talk.until_executed().and_then(|()| talk.announce()) {
+    let executed = trace::step("until the program runs", || talk.until_executed());
+    if let Err(error) = executed.and_then(|()| talk.announce()) {
         born.kill();
         return Err(error);
     }
+    trace::flush();
     match args.detach {
         true => Ok(0),
         false => wait(&born, talk.master.take(), outside.terminal),
@@ -179,6 +182,7 @@ fn enter_and_clone(making: &Making, entrance: Entrance, cgroups: Cgroups) -> Res
     match forked.map_err(subcgroup::explain)? {
         Forked::Child => {
             drop(ours);
+            trace::begin_inside(trace::is_on());
             inside::run(Job {
                 id: &making.args.id,
                 plan: making.plan,
@@ -229,7 +233,7 @@ impl Talk<'_> {
                     }
                 }
                 (Message::Ready, _) => ready = true,
-                (Message::Failed(_, text), _) => return Err(anyhow!(text)),
+                (Message::Failed(failed), _) => bail!(failed),
                 (other, _) => bail!("the process said {other:?}, which was not expected"),
             }
         }

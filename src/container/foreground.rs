@@ -5,9 +5,9 @@
 
 use super::notify::Proxy;
 use super::terminal::{HostTerminal, RawMode, open_slave, size_of};
-use crate::error::failed;
+use crate::error::{bail, failed};
 use crate::sys::signal;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;

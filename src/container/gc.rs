@@ -14,8 +14,9 @@ use super::error::Error;
 use super::identity::Identity;
 use super::statedir::{Debris, Entry, Lock, Phase, State, StateDir};
 use crate::cgroup::Location;
+use crate::error::{Context, bail};
 use crate::hostfs;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -109,7 +110,7 @@ fn reason_of(state: &State) -> Result<Option<Reason>> {
     }
     let processes = cgroup_of(state)?.processes()?;
     if let Some(pid) = processes.first() {
-        anyhow::bail!("its create was killed, but process {pid} is in its cgroup; end it first");
+        bail!("its create was killed, but process {pid} is in its cgroup; end it first");
     }
     Ok(Some(Reason::HalfMade))
 }
@@ -119,7 +120,7 @@ fn unreadable(entry: &Entry) -> Result<Option<Reason>> {
     if entry.last_change()? < boot_time()? {
         return Ok(Some(Reason::Unreadable));
     }
-    anyhow::bail!("its state.json cannot be read; delete --force removes it")
+    bail!("its state.json cannot be read; delete --force removes it")
 }
 
 /// When the host was started, in seconds since 1970 (proc_stat(5), btime).

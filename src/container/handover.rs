@@ -1,7 +1,8 @@
 //! Descriptors that the caller hands to the process: from 3 on those of socket activation
 //! (sd_listen_fds(3)), then those of `--preserve-fds`. Asked first by `create`, `run` and `exec`.
 
-use anyhow::{Result, bail};
+use crate::error::bail;
+use anyhow::Result;
 use std::ffi::CString;
 
 /// How many descriptors from 3 on the process keeps.

@@ -4,11 +4,12 @@
 //! by init for createContainer and startContainer.
 
 use crate::bundle::plan::{Hook, Plan};
-use crate::error::Doing;
+use crate::error::{Context, Doing, anyhow, bail};
 use crate::error::{failed, text};
 use crate::hostfs;
 use crate::sys::{signal, spawn};
-use anyhow::{Context, Result, bail};
+use crate::trace;
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -50,7 +51,7 @@ pub struct Setting<'a> {
 /// Runs hooks of one kind ("createRuntime") in order and stops at the first that fails.
 pub fn run(hooks: &[Hook], kind: &str, setting: &Setting<'_>) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
-        run_one(hook, setting).with_context(|| named(kind, index, hook)).map_err(one_line)?;
+        traced(hook, kind, setting).with_context(|| named(kind, index, hook)).map_err(one_line)?;
     }
     Ok(())
 }
@@ -58,7 +59,10 @@ pub fn run(hooks: &[Hook], kind: &str, setting: &Setting<'_>) -> Result<()> {
 /// Runs all poststop hooks whatever happens; returns what failed, for the caller to warn about.
 fn run_poststop(hooks: &[Hook], setting: &Setting<'_>) -> Vec<anyhow::Error> {
     let run = |(index, hook): (usize, &Hook)| {
-        run_one(hook, setting).with_context(|| named("poststop", index, hook)).map_err(one_line).err()
+        traced(hook, "poststop", setting)
+            .with_context(|| named("poststop", index, hook))
+            .map_err(one_line)
+            .err()
     };
     hooks.iter().enumerate().filter_map(run).collect()
 }
@@ -159,7 +163,12 @@ fn named(kind: &str, index: usize, hook: &Hook) -> String {
 
 /// One message instead of a chain, so that it reads the same however it is printed.
 fn one_line(error: anyhow::Error) -> anyhow::Error {
-    anyhow::anyhow!("{error:#}")
+    crate::error::Failed::of(&error).into()
+}
+
+fn traced(hook: &Hook, kind: &str, setting: &Setting<'_>) -> Result<()> {
+    let name = if trace::is_on() { format!("{kind} hook") } else { String::new() };
+    trace::step_of(&name, || hook.path.to_string_lossy().into_owned(), || run_one(hook, setting))
 }
 
 fn run_one(hook: &Hook, setting: &Setting<'_>) -> Result<()> {

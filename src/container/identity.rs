@@ -1,9 +1,9 @@
 //! Who a process is beyond its id: id, start time and boot id together name one process for ever
 //! (R22). Written into the state by `create`, asked by every command before it believes a pid.
 
-use crate::error::failed;
+use crate::error::{Context, bail, failed};
 use crate::procfs::Procfs;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -56,7 +56,7 @@ impl Identity {
         };
         let (state, start_time) = match read_stat(self.pid) {
             Ok(Some(fields)) => fields,
-            Ok(None) => anyhow::bail!("read /proc/{pid}/stat: not in its known form"),
+            Ok(None) => bail!("read /proc/{pid}/stat: not in its known form"),
             Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
             Err(errno) => return Err(failed(format!("read /proc/{pid}/stat"))(errno)),
         };

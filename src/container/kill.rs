@@ -4,9 +4,9 @@
 use super::delete::cgroup_of;
 use super::error::Error;
 use super::statedir::{StateDir, Status};
-use crate::error::Doing;
+use crate::error::{Doing, bail};
 use crate::sys::process as sys;
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 /// Sends `signal` (0 only asks whether it could be sent).
 pub fn kill(states: &StateDir, id: &str, signal: i32, all: bool) -> Result<()> {

@@ -6,7 +6,7 @@ use super::netdevice::{self, Moved};
 use super::rdt::Place;
 use crate::bundle::plan::{Mount, MountIdMap, MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
-use crate::error::Doing;
+use crate::error::{Context, Doing, Failed, anyhow, bail};
 use crate::hostfs;
 use crate::init::sync::{Channel, Message};
 use crate::init::{self, Job};
@@ -18,7 +18,8 @@ use crate::seccomp::notify;
 use crate::sys::clone::{Forked, clone3, setns};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::{exe, signal};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::trace;
+use anyhow::Result;
 use rustix::fs::OFlags;
 use rustix::mount::MountAttrFlags;
 use std::os::fd::{AsFd, OwnedFd};
@@ -77,7 +78,8 @@ impl Launched {
 pub fn launch(launch: Launch) -> Result<Launched> {
     let procfs = Procfs::open()?;
     let joined = namespaces::open_joined(&launch.plan.namespaces)?;
-    let parting = exe::part_from_executable(launch.plan.namespaces.has(NamespaceKind::User))
+    let in_user_namespace = launch.plan.namespaces.has(NamespaceKind::User);
+    let parting = trace::step("part from the executable", || exe::part_from_executable(in_user_namespace))
         .doing(|| "part from the runtime's executable")?;
     // From here on nobody may trace this process or read its memory (security R9). In a rootless
     // run the id maps are written first, which a process that is not dumpable would refuse.
@@ -97,10 +99,12 @@ pub fn launch(launch: Launch) -> Result<Launched> {
     let mask = signal::block_all().doing(|| "block signals")?;
     let one_way = namespaces::is_one_way(&launch.plan.namespaces);
     let clone = if one_way { clone_by_another } else { clone_on_detour };
-    let (forked, detour) = clone(launch.plan, &joined, &procfs, join.into.as_ref())?;
+    let cloned = trace::step("clone init", || clone(launch.plan, &joined, &procfs, join.into.as_ref()));
+    let (forked, detour) = cloned?;
     match forked {
         Forked::Child => {
             drop(ours);
+            trace::begin_inside(trace::is_on());
             init::run(Job {
                 id: launch.id,
                 plan: launch.plan,
@@ -124,8 +128,10 @@ pub fn launch(launch: Launch) -> Result<Launched> {
             drop(theirs);
             signal::set_mask(mask).doing(|| "restore the signal mask")?;
             let mut launched = Launched { pid, pidfd, channel: ours, master: None, moved: None };
-            let talked =
-                detour.leave().and_then(|()| converse(&launch, &procfs, may_set_groups, &mut launched));
+            let talked = detour.leave().and_then(|()| {
+                let converse = || converse(&launch, &procfs, may_set_groups, &mut launched);
+                trace::step("until init is ready", converse)
+            });
             match talked {
                 Ok(()) => Ok(launched),
                 Err(error) => {
@@ -169,7 +175,7 @@ fn clone_by_another(
                 Ok(Forked::Parent { pid, pidfd }) => {
                     theirs.send_with(&Message::Successor(pid), Some(pidfd.as_fd()))
                 }
-                Err(error) => theirs.send(&Message::Failed(0, format!("{error:#}"))),
+                Err(error) => theirs.send(&Message::Failed(Failed::of(&error))),
             };
             sys::exit_now(said.is_err().into())
         }
@@ -181,7 +187,7 @@ fn clone_by_another(
                 Some((Message::Successor(pid), Some(pidfd))) => {
                     Ok((Forked::Parent { pid, pidfd }, Detour::default()))
                 }
-                Some((Message::Failed(_, text), _)) => Err(failed(text)),
+                Some((Message::Failed(failed), _)) => bail!(failed),
                 _ => bail!("the process that joined namespaces ended without a word"),
             }
         }
@@ -237,21 +243,16 @@ fn converse(launch: &Launch, procfs: &Procfs, may_set_groups: bool, launched: &m
                 (launched.pid, launched.pidfd) = (pid, pidfd);
             }
             (Message::Ready, _) => return Ok(()),
-            (Message::Failed(_, text), _) => return Err(failed(text)),
+            (Message::Failed(failed), _) => bail!(failed),
             (other, _) => bail!("init said {other:?}, which was not expected"),
         }
     }
 }
 
-/// Init's own words are the error; they name the step.
-fn failed(text: String) -> anyhow::Error {
-    anyhow!(text)
-}
-
 /// Init ended without a word: the kernel or somebody else ended it.
 fn died(launch: &Launch, launched: &Launched, error: Option<anyhow::Error>) -> Result<()> {
-    if let Some((Message::Failed(_, text), _)) = launched.channel.receive().ok().flatten() {
-        return Err(failed(text));
+    if let Some((Message::Failed(failed), _)) = launched.channel.receive().ok().flatten() {
+        bail!(failed);
     }
     let exit = sys::wait_pidfd(&launched.pidfd).doing(|| "wait for init")?;
     if launch.cgroup.oom_kill_count().is_some_and(|count| count > 0) {

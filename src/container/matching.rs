@@ -1,7 +1,8 @@
 //! Doing something to every container whose id matches a pattern: `kill --regex`, `delete --regex`.
 
 use super::statedir::StateDir;
-use anyhow::{Context, Result, bail};
+use crate::error::{Context, bail};
+use anyhow::Result;
 use regex_lite::Regex;
 
 /// Does it to each container with a matching id, in order. One that fails does not spare the next;

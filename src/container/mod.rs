@@ -12,6 +12,7 @@ pub mod gc;
 mod handover;
 pub mod hooks;
 pub mod identity;
+mod image;
 pub mod inspect;
 pub mod kill;
 mod launch;
@@ -32,17 +33,18 @@ pub mod statedir;
 mod subcgroup;
 mod tenant;
 pub mod terminal;
+pub mod top;
 pub mod update;
 
 use crate::bundle::plan::Plan;
 use crate::bundle::spec::Spec;
+use crate::error::Context;
 use anyhow::Result;
 use statedir::{Entry, State};
 
 /// config.json of a container that exists, as `create` kept it.
 fn spec_of(entry: &Entry, state: &State) -> Result<Spec> {
-    crate::bundle::parse(&entry.read_config()?)
-        .map_err(|problems| anyhow::anyhow!("config.json of `{}`: {problems}", state.id))
+    crate::bundle::parse(&entry.read_config()?).with_context(|| format!("config.json of `{}`", state.id))
 }
 
 /// The plan of a container that exists, for its hooks and for other processes in it.
@@ -53,5 +55,5 @@ fn plan_of(entry: &Entry, state: &State) -> Result<Plan> {
 fn lower_again(spec: &Spec, state: &State) -> Result<Plan> {
     let options = crate::bundle::Options { bundle: state.bundle.clone(), no_pivot: false };
     crate::bundle::lower(spec, &options, &crate::bundle::Host::probe()?)
-        .map_err(|problems| anyhow::anyhow!("config.json of `{}`: {problems}", state.id))
+        .with_context(|| format!("config.json of `{}`", state.id))
 }

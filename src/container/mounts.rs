@@ -10,7 +10,7 @@ use crate::bundle::lists::normalise;
 use crate::bundle::plan::{MountSource, Plan, SymlinkSource};
 use crate::bundle::{self, Host, spec};
 use crate::cli::command::MountsChange;
-use crate::error::Doing;
+use crate::error::{Context, Doing, anyhow, bail};
 use crate::init::remount::{self, Change, Job};
 use crate::init::sync::{Channel, Message};
 use crate::procfs::Procfs;
@@ -18,7 +18,7 @@ use crate::rootfs::MountFeatures;
 use crate::rootfs::mount::clone_tree;
 use crate::sys::clone::{Forked, clone3};
 use crate::sys::{process as sys, signal};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 use serde_json::Value;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -115,6 +115,7 @@ fn do_inside(entrance: Entrance, procfs: Procfs, change: Change) -> Result<()> {
     match clone3(0, None).doing(|| "clone a process into the container")? {
         Forked::Child => {
             drop(ours);
+            crate::trace::begin_inside(crate::trace::is_on());
             remount::run(Job { way: entrance.way, channel: theirs, procfs, change })
         }
         Forked::Parent { pidfd, .. } => {
@@ -123,7 +124,7 @@ fn do_inside(entrance: Entrance, procfs: Procfs, change: Change) -> Result<()> {
             sys::wait_pidfd(&pidfd).doing(|| "wait for the process in the container")?;
             match said {
                 Some((Message::Ready, _)) => Ok(()),
-                Some((Message::Failed(_, text), _)) => Err(anyhow!(text)),
+                Some((Message::Failed(failed), _)) => bail!(failed),
                 _ => bail!("the process in the container was killed"),
             }
         }

@@ -5,9 +5,9 @@
 
 use super::rtnetlink::{Address, Client};
 use crate::bundle::plan::NamespaceKind;
-use crate::error::Doing;
+use crate::error::{Context, Doing, bail};
 use crate::sys::clone::setns;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use rustix::fs::OFlags;
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -4,7 +4,8 @@ use super::delete::cgroup_of;
 use super::error::Error;
 use super::inspect;
 use super::statedir::{Lock, StateDir, Status};
-use anyhow::{Result, bail};
+use crate::error::bail;
+use anyhow::Result;
 
 /// Stops all processes of a container.
 pub fn pause(states: &StateDir, id: &str) -> Result<()> {

@@ -2,8 +2,8 @@
 //! directory is opened before anything is made, so that a wrong path fails early. Called by
 //! `create` and `exec`.
 
-use crate::error::Doing;
-use anyhow::{Context, Result};
+use crate::error::{Context, Doing};
+use anyhow::Result;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;

@@ -3,8 +3,8 @@
 use super::delete::cgroup_of;
 use super::statedir::StateDir;
 use crate::cgroup::Location;
-use crate::error::Doing;
-use anyhow::{Context, Result, bail};
+use crate::error::{Context, Doing, bail};
+use anyhow::Result;
 use std::ffi::OsString;
 use std::process::Command;
 

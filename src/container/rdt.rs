@@ -5,9 +5,9 @@
 
 use crate::bundle::spec::IntelRdt;
 use crate::cgroup::rdt_stats;
-use crate::error::Doing;
+use crate::error::{Context, Doing, anyhow, bail};
 use crate::hostfs;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -173,7 +173,7 @@ impl Place {
         let said = above.filter_map(|d| hostfs::read_to_string(d.join("info/last_cmd_status")).ok()).next();
         match said.as_deref().map(str::trim) {
             None | Some("" | "ok") => error,
-            Some(text) => anyhow::anyhow!("{error:#} ({text})"),
+            Some(text) => anyhow!("{error:#} ({text})"),
         }
     }
 }

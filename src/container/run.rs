@@ -8,9 +8,9 @@ use super::statedir::{Lock, StateDir};
 use super::terminal::HostTerminal;
 use super::{delete, start};
 use crate::cli::command::Run;
-use crate::error::Doing;
+use crate::error::{Context, Doing};
 use crate::sys::signal;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::os::fd::AsFd;
 
 /// Runs a container; the answer is the exit status of its process, 0 when detached.
@@ -30,12 +30,13 @@ pub fn run(states: &StateDir, settings: Settings, args: &Run) -> Result<u8> {
         remove(created)?;
         return Err(error);
     }
+    crate::trace::flush();
     if args.detach {
         let launched = &created.launched;
         notifications.map_or(Ok(()), |proxy| proxy.wait(launched.pid, &launched.pidfd))?;
         return Ok(0);
     }
-    let status = wait(&mut created, notifications.as_ref());
+    let status = crate::trace::step("the container runs", || wait(&mut created, notifications.as_ref()));
     if !args.keep {
         remove(created)?;
     }

@@ -8,9 +8,10 @@ use super::hooks;
 use super::identity::ended_unexecuted;
 use super::notify::Proxy;
 use super::statedir::{Entry, Lock, StateDir, Status};
+use crate::error::{anyhow, bail};
 use crate::init::sync::{Channel, Message};
 use crate::procfs::Procfs;
-use anyhow::{Result, anyhow, bail};
+use anyhow::Result;
 
 /// Starts a created container by its id.
 pub fn start(states: &StateDir, id: &str) -> Result<()> {
@@ -55,8 +56,9 @@ pub fn start_created(created: &Created) -> Result<()> {
 /// Says Start; end of file means that the program runs, or that init was killed before.
 fn tell(channel: &Channel, init: i32) -> Result<()> {
     let procfs = Procfs::open()?;
-    channel.send(&Message::Start)?;
-    match channel.receive()? {
+    channel.send(&Message::Start(crate::trace::is_on()))?;
+    // The filter, startContainer hooks, execve.
+    match crate::trace::step("until the program runs", || channel.receive())? {
         None if ended_unexecuted(&procfs, init) => {
             bail!("container init (pid {init}) was killed before its program was executed")
         }
@@ -66,7 +68,7 @@ fn tell(channel: &Channel, init: i32) -> Result<()> {
             crate::error!("the container has no process: nothing was executed; add `process` to config.json");
             Ok(())
         }
-        Some((Message::Failed(_, text), _)) => Err(anyhow!(text)),
+        Some((Message::Failed(failed), _)) => bail!(failed),
         Some((other, _)) => bail!("init said {other:?}, which was not expected"),
     }
 }

@@ -9,8 +9,8 @@
 use super::error::Error;
 use super::identity::Identity;
 pub use super::state::{Phase, State, Status, check_id};
-use crate::error::{Doing, failed, text};
-use anyhow::{Context, Result, bail};
+use crate::error::{Context, Doing, anyhow, bail, failed, text};
+use anyhow::Result;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -93,7 +93,7 @@ impl StateDir {
         check_id(id)?;
         let in_root = |errno| {
             let root = self.path.display();
-            anyhow::anyhow!(
+            anyhow!(
                 "create state of `{id}` in `{root}`: {}; choose another directory with --root",
                 text(errno)
             )
@@ -446,11 +446,7 @@ fn not_found(id: &str) -> anyhow::Error {
 }
 
 fn root_error(verb: &str, path: &Path, errno: Errno) -> anyhow::Error {
-    anyhow::anyhow!(
-        "{verb} state directory `{}`: {}; choose another with --root",
-        path.display(),
-        text(errno)
-    )
+    anyhow!("{verb} state directory `{}`: {}; choose another with --root", path.display(), text(errno))
 }
 
 /// A name nobody else has: the pid keeps processes apart, the time and a count one process's names.

@@ -3,8 +3,9 @@
 
 use crate::cgroup::{Join, Location, Manager, Place};
 use crate::cli::exec::SubCgroup;
+use crate::error::{Context, anyhow, bail};
 use crate::hostfs;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::os::fd::OwnedFd;
 
@@ -115,5 +116,5 @@ pub fn explain(error: std::io::Error) -> anyhow::Error {
         Some(libc::EAGAIN) => "; the limit of processes (RLIMIT_NPROC or pids.max) is reached",
         _ => "",
     };
-    anyhow::anyhow!("adding the process to cgroups: {}{hint}", crate::error::why(&error))
+    anyhow!("adding the process to cgroups: {}{hint}", crate::error::why(&error))
 }

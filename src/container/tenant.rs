@@ -6,8 +6,8 @@ use crate::bundle::json::{self, Problems};
 use crate::bundle::spec::{Capabilities, Process, Spec};
 use crate::bundle::{lower_process, plan};
 use crate::cli::exec::{self, Exec, Options};
-use crate::error::Doing;
-use anyhow::{Context, Result, anyhow};
+use crate::error::{Context, Doing, anyhow};
+use anyhow::Result;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub fn process(args: &Exec, spec: &Spec, host: &Host) -> Result<plan::Process> {
     }
     match problems.is_empty() {
         true => Ok(lowered),
-        false => Err(anyhow!("process of exec: {problems}")),
+        false => Err(problems).context("process of exec"),
     }
 }
 
@@ -42,7 +42,7 @@ fn read(file: &Path, spec: &Spec) -> Result<Process> {
     let mut text = Vec::new();
     let opened = crate::hostfs::file(file).doing(doing)?;
     std::io::Read::read_to_end(&mut std::io::Read::take(opened, MAX_FILE), &mut text).doing(doing)?;
-    let mut process: Process = json::parse(&text).map_err(|problems| anyhow!("{}: {problems}", doing()))?;
+    let mut process: Process = json::parse(&text).with_context(doing)?;
     let Some(own) = spec.process.clone() else { return Ok(process) };
     process.capabilities = process.capabilities.or(own.capabilities);
     process.oom_score_adj = process.oom_score_adj.or(own.oom_score_adj);

@@ -2,8 +2,8 @@
 //! console socket, and the user's own terminal while a container runs in the foreground. The pty is
 //! made by init, the rest is the host side's.
 
-use crate::error::{failed, text};
-use anyhow::{Result, anyhow, bail};
+use crate::error::{anyhow, bail, failed, text};
+use anyhow::Result;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{

@@ -8,8 +8,8 @@ use super::statedir::{Lock, StateDir};
 use crate::bundle;
 use crate::bundle::spec::{self, IntelRdt, Resources};
 use crate::cli::update::{Source, Update};
-use crate::error::Doing;
-use anyhow::{Result, anyhow, bail};
+use crate::error::{Doing, anyhow, bail};
+use anyhow::Result;
 use serde_json::Value;
 use std::io::Read;
 

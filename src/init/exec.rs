@@ -7,9 +7,10 @@ use super::process::{self, Setting};
 use super::sync::{Channel, Message};
 use super::{enter_cgroups, identity, join_keyring};
 use crate::bundle::plan::{Plan, Process};
-use crate::error::{Doing, errno_of};
+use crate::error::{Doing, Failed};
 use crate::procfs::Procfs;
 use crate::sys::process as sys;
+use crate::trace;
 use anyhow::Result;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -42,7 +43,8 @@ pub struct Job<'a> {
 pub fn run(job: Job) -> ! {
     if let Err(error) = live(&job) {
         // Whoever waits is told; when nobody does any more there is nobody to tell.
-        let _ = job.channel.send(&Message::Failed(errno_of(&error), format!("{error:#}")));
+        let failed = Message::Failed(Failed::of(&error));
+        let _ = job.channel.tell_trace().and_then(|()| job.channel.send(&failed));
     }
     sys::exit_now(1)
 }
@@ -54,8 +56,8 @@ fn live(job: &Job) -> Result<()> {
         Some(cpus) => identity::cpus(cpus, "initial")?,
         None => identity::all_cpus()?,
     }
-    enter_cgroups(&job.cgroup_tasks)?;
-    job.way.enter_namespaces()?;
+    trace::step("enter the cgroups", || enter_cgroups(&job.cgroup_tasks))?;
+    trace::step("enter the namespaces", || job.way.enter_namespaces())?;
     if job.keyring {
         join_keyring(job.id)?;
     }
@@ -78,9 +80,10 @@ fn live(job: &Job) -> Result<()> {
         may_set_groups: job.way.may_set_groups || !crate::namespaces::setgroups_denied(&job.procfs)?,
         last_capability: job.last_capability,
     };
-    let ready = setting.become_process()?;
+    let ready = trace::step("become the process", || setting.become_process())?;
+    job.channel.tell_trace()?;
     job.channel.send(&Message::Ready)?;
-    ready.execute(job.plan, process, job.preserve_fds, || Ok(()))
+    ready.execute(job.plan, process, job.preserve_fds, || process::tell_trace(job.plan, &job.channel))
 }
 
 /// First of all: a process of the container may look at this one already.

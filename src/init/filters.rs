@@ -3,10 +3,10 @@
 
 use super::sync::{Channel, Message};
 use crate::bundle::plan::Process;
-use crate::error::Doing;
+use crate::error::{Context, Doing, anyhow, bail};
 use crate::seccomp::Filter;
 use crate::sys::process as sys;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 use rustix::io::fcntl_dupfd_cloexec;
 use std::io::Error;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

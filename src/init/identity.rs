@@ -2,11 +2,11 @@
 //! One small function per property, in the order in which init calls them (security R25).
 
 use crate::bundle::plan::{Capabilities, Plan, Process, Rlimit};
-use crate::error::Doing;
+use crate::error::{Doing, anyhow, bail};
 use crate::procfs::Procfs;
 use crate::rootfs::path::{Links, Root};
 use crate::sys::process as sys;
-use anyhow::{Result, anyhow, bail};
+use anyhow::Result;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};

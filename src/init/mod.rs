@@ -16,7 +16,7 @@ pub mod sync;
 use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::cgroup;
 use crate::container::hooks::{self, EnvWhenAbsent};
-use crate::error::{Doing, errno_of};
+use crate::error::{Doing, Failed, bail};
 use crate::namespaces::{self, Joined};
 use crate::procfs::Procfs;
 use crate::rootfs::path::Root;
@@ -24,7 +24,8 @@ use crate::rootfs::{self, Builder, MountFeatures, device, hide};
 use crate::sys::clone::{Forked, clone3, unshare};
 use crate::sys::exe::Parting;
 use crate::sys::process as sys;
-use anyhow::{Result, bail};
+use crate::trace;
+use anyhow::Result;
 use rustix::fs::Mode;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -74,9 +75,10 @@ pub struct Job<'a> {
 pub fn run(job: Job) -> ! {
     let mut reporter = None;
     if let Err(error) = live(&job, &mut reporter) {
-        let failed = Message::Failed(errno_of(&error), format!("{error:#}"));
+        let failed = Message::Failed(Failed::of(&error));
+        let channel = reporter.as_ref().unwrap_or(&job.channel);
         // Whoever waits is told; when nobody does any more there is nobody to tell.
-        let _ = reporter.as_ref().unwrap_or(&job.channel).send(&failed);
+        let _ = channel.tell_trace().and_then(|()| channel.send(&failed));
     }
     sys::exit_now(1)
 }
@@ -86,6 +88,7 @@ fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     let ready = prepare(job)?;
     // Nothing that is still alive here owns a descriptor, but the job, which is never dropped.
     close_for_waiting(job, job.channel.fd())?;
+    job.channel.tell_trace()?;
     job.channel.send(&Message::Ready)?;
     if let Some(listener) = &job.start {
         // A creator that dies before the state names init takes init with it: nobody could find it.
@@ -95,7 +98,10 @@ fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     wait_for_start(job, reporter)?;
     match (&job.plan.process, ready) {
         (Some(process), Some(ready)) => {
-            let hooks = || run_hooks(job, "startContainer", "created", EnvWhenAbsent::Given(&ready.env));
+            let hooks = || {
+                run_hooks(job, "startContainer", "created", EnvWhenAbsent::Given(&ready.env))?;
+                process::tell_trace(job.plan, reporter.as_ref().unwrap_or(&job.channel))
+            };
             ready.execute(job.plan, process, job.preserve_fds, hooks)
         }
         _ => nothing_to_execute(job, reporter),
@@ -106,9 +112,9 @@ fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
 fn prepare(job: &Job) -> Result<Option<process::Ready>> {
     close_inherited(job)?;
     job.channel.expect(&Message::Begin)?;
-    enter_cgroups(&job.cgroup_tasks)?;
+    trace::step("enter the cgroups", || enter_cgroups(&job.cgroup_tasks))?;
     identity::all_cpus()?;
-    enter_namespaces(job)?;
+    trace::step("enter the namespaces", || enter_namespaces(job))?;
     await_network_devices(job)?;
     // Files and directories that the runtime makes have the modes that it says.
     let umask = rustix::process::umask(Mode::empty());
@@ -125,8 +131,8 @@ fn prepare(job: &Job) -> Result<Option<process::Ready>> {
     process::take_terminal((&root, &job.procfs), &job.channel, process, |slave| {
         device::console(&root, slave)
     })?;
-    write_sysctls(job)?;
-    seal_root(job, &root, null.as_ref())?;
+    trace::step("write sysctls", || write_sysctls(job))?;
+    trace::step("mask and make read-only", || seal_root(job, &root, null.as_ref()))?;
     rustix::process::umask(umask);
     let setting = process::Setting {
         plan: job.plan,
@@ -138,7 +144,7 @@ fn prepare(job: &Job) -> Result<Option<process::Ready>> {
         may_set_groups: job.may_set_groups || !namespaces::setgroups_denied(&job.procfs)?,
         last_capability: job.last_capability,
     };
-    setting.become_process().map(Some)
+    trace::step("become the process", || setting.become_process()).map(Some)
 }
 
 /// R8: what the host side had open for itself (the state directory, sockets) is not for init; the
@@ -272,11 +278,13 @@ fn join_keyring(id: &str) -> Result<()> {
 /// host's files can still be seen; then the new root is entered.
 fn build_root(job: &Job) -> Result<Root> {
     let mut ask = |index| ask_host(job, index);
-    let mut builder = Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)?;
+    let mut builder = trace::step("attach the root", || {
+        Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)
+    })?;
     builder.build()?;
-    wait_for_host_hooks(job)?;
+    trace::step("wait for the host side's hooks", || wait_for_host_hooks(job))?;
     run_hooks(job, "createContainer", "creating", EnvWhenAbsent::Given(&[]))?;
-    builder.enter()
+    trace::step("enter the root", || builder.enter())
 }
 
 /// Asks the host side for a descriptor that init may not open.
@@ -284,7 +292,7 @@ fn ask_host(job: &Job, index: usize) -> Result<OwnedFd> {
     job.channel.send(&Message::AskSource(index as u32))?;
     match job.channel.receive()? {
         Some((Message::Given, Some(fd))) => Ok(fd),
-        Some((Message::Refused(text), _)) => bail!(text),
+        Some((Message::Refused(text), _)) => bail!("{text}"),
         _ => bail!("the host side of the runtime ended"),
     }
 }
@@ -351,7 +359,7 @@ fn write_sysctls(job: &Job) -> Result<()> {
 /// saying Start was a `start` that died: the container ends with it.
 fn wait_for_start(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     let Some(listener) = &job.start else {
-        return job.channel.expect(&Message::Start);
+        return expect_start(&job.channel);
     };
     let connection = loop {
         match rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
@@ -360,7 +368,18 @@ fn wait_for_start(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
         }
     };
     let connection = reporter.insert(Channel::new(connection));
-    connection.expect(&Message::Start)
+    expect_start(connection)
+}
+
+/// Whoever starts decides anew whether steps are traced.
+fn expect_start(channel: &Channel) -> Result<()> {
+    match channel.receive()? {
+        Some((Message::Start(traced), _)) => {
+            trace::begin_inside(traced);
+            Ok(())
+        }
+        other => bail!("expected Start from the other side, received {other:?}"),
+    }
 }
 
 /// A container without a process can be created. `start` has nothing to execute then: the container

@@ -6,12 +6,13 @@ use super::sync::{Channel, Message};
 use super::{filters, identity, program, refusal};
 use crate::bundle::plan::{Capabilities, Plan, Process};
 use crate::container::terminal;
-use crate::error::Doing;
+use crate::error::{Context, Doing, bail};
 use crate::procfs::Procfs;
 use crate::rootfs::device;
 use crate::rootfs::path::{Links, Missing, Root};
 use crate::sys::{process as sys, signal};
-use anyhow::{Context, Result, bail};
+use crate::trace;
+use anyhow::Result;
 use rustix::fs::{FileType, Mode, OFlags};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -67,7 +68,7 @@ impl Ready {
             identity::descriptor_limit(process)?;
         }
         if let Some(filter) = plan.seccomp.as_ref().filter(|_| !self.filtered) {
-            filters::load(filter)?;
+            trace::step("load the seccomp filter", || filters::load(filter))?;
             if !process.no_new_privileges {
                 identity::capabilities(&self.capabilities, self.permitted)?;
             }
@@ -76,6 +77,15 @@ impl Ready {
         let errno = sys::execve(&self.program, &process.args, &self.env);
         let may_look = refusal::may_look(plan.seccomp.as_ref());
         Err(program::not_executed(&self.program, &process.args, &self.env, errno, may_look).into())
+    }
+}
+
+/// Tells of the last steps, under the filter: only where it is known to allow that.
+pub fn tell_trace(plan: &Plan, channel: &Channel) -> Result<()> {
+    let allowed = |number| plan.seccomp.as_ref().is_none_or(|filter| filter.allows(number));
+    match trace::is_on() && allowed(libc::SYS_sendmsg) {
+        true => channel.tell_trace(),
+        false => Ok(()),
     }
 }
 

@@ -45,8 +45,8 @@ fn not_in_path(root: &Root, name: &str, path: &[u8]) -> Failed {
         None => "check process.args and PATH in process.env".to_string(),
     };
     let path = String::from_utf8_lossy(path);
-    Failed::new(format!("exec `{name}`"), Errno::NOENT)
-        .because(format!("executable file not found in $PATH ({path}): {hint}"))
+    let reason = format!("executable file not found in $PATH ({path}): {hint}");
+    Failed::because(format!("exec `{name}`"), reason, Errno::NOENT)
 }
 
 /// The error of a program that may not be executed.

@@ -5,12 +5,12 @@ use super::join::Way;
 use super::sync::{Channel, Message};
 use crate::bundle::plan::{Mount, MountSource, Plan};
 use crate::cgroup;
-use crate::error::{Doing, errno_of};
+use crate::error::{Context, Doing, Failed, bail};
 use crate::procfs::Procfs;
 use crate::rootfs::path::{Links, Root};
 use crate::rootfs::{Builder, MountFeatures, mount};
 use crate::sys::process as sys;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
@@ -51,7 +51,7 @@ pub enum Change<'a> {
 pub fn run(mut job: Job) -> ! {
     let told = match live(&mut job) {
         Ok(()) => job.channel.send(&Message::Ready),
-        Err(error) => job.channel.send(&Message::Failed(errno_of(&error), format!("{error:#}"))),
+        Err(error) => job.channel.send(&Message::Failed(Failed::of(&error))),
     };
     sys::exit_now(i32::from(told.is_err()))
 }

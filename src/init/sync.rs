@@ -28,8 +28,8 @@
 //! At any time init may say `Failed`; end of file before `Ready` means that it died, and its pidfd
 //! says how.
 
-use crate::error::Doing;
-use anyhow::{Result, bail};
+use crate::error::{Doing, Failed, bail};
+use anyhow::Result;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -70,18 +70,21 @@ pub enum Message {
     Ready,
     /// The state names init, so it may outlive its creator.
     Recorded,
-    /// Execute the program.
-    Start,
+    /// Execute the program; true if whoever starts it traces.
+    Start(bool),
     /// The process went on as another one (its pid, beside it its pidfd).
     Successor(i32),
+    /// Steps that init has done, with their times (`trace`); at any time, and only when asked for.
+    Trace(String),
     /// There is no process to execute.
     NothingToRun,
-    /// It went wrong: error number (0 for none) and the text.
-    Failed(i32, String),
+    /// It went wrong.
+    Failed(Failed),
 }
 
 impl Message {
     fn encode(&self) -> Vec<u8> {
+        let told;
         let (kind, number, text): (u8, i32, &str) = match self {
             Message::Begin => (1, 0, ""),
             Message::AskSource(index) => (2, *index as i32, ""),
@@ -93,9 +96,13 @@ impl Message {
             Message::SeccompListener(number) => (9, *number, ""),
             Message::ListenerSent => (10, 0, ""),
             Message::Ready => (11, 0, ""),
-            Message::Start => (12, 0, ""),
+            Message::Start(traced) => (12, i32::from(*traced), ""),
+            Message::Trace(text) => (30, 0, text),
             Message::Successor(pid) => (13, *pid, ""),
-            Message::Failed(errno, text) => (14, *errno, text),
+            Message::Failed(failed) => {
+                told = format!("{}\0{failed}", failed.sites());
+                (14, failed.errno(), &told)
+            }
             Message::InNamespaces => (16, 0, ""),
             Message::DevicesGiven => (17, 0, ""),
             Message::NothingToRun => (15, 0, ""),
@@ -126,9 +133,14 @@ impl Message {
             9 => Message::SeccompListener(number),
             10 => Message::ListenerSent,
             11 => Message::Ready,
-            12 => Message::Start,
+            12 => Message::Start(number != 0),
+            30 => Message::Trace(text()),
             13 => Message::Successor(number),
-            14 => Message::Failed(number, text()),
+            14 => {
+                let text = text();
+                let (sites, text) = text.split_once('\0').unwrap_or(("", &text));
+                Message::Failed(Failed::told(number, sites.to_string(), text.to_string()))
+            }
             15 => Message::NothingToRun,
             16 => Message::InNamespaces,
             17 => Message::DevicesGiven,
@@ -189,8 +201,22 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits for the next message; none at the end of the conversation.
+    /// Tells the other side of the steps since the last time, where they are traced.
+    pub fn tell_trace(&self) -> Result<()> {
+        crate::trace::take_pieces().into_iter().try_for_each(|piece| self.send(&Message::Trace(piece)))
+    }
+
+    /// Waits for the next message; none at the end of the conversation. Steps are kept on the way.
     pub fn receive(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        loop {
+            match self.receive_any()? {
+                Some((Message::Trace(piece), _)) => crate::trace::absorb(&piece),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn receive_any(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
         let mut bytes = vec![0u8; MAX_TEXT + 5];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -235,10 +261,11 @@ mod tests {
         let (a, b) = Channel::pair().unwrap();
         let pipe = rustix::pipe::pipe().unwrap();
         a.send_with(&Message::Console, Some(pipe.0.as_fd())).unwrap();
-        a.send(&Message::Failed(2, "mount `x`: no".into())).unwrap();
+        let failed = Failed::told(2, "src/x.rs:1 src/y.rs:2".into(), "mount `x`: no".into());
+        a.send(&Message::Failed(failed.clone())).unwrap();
         let (message, fd) = b.receive().unwrap().unwrap();
         assert_eq!((message, fd.is_some()), (Message::Console, true));
-        assert_eq!(b.receive().unwrap().unwrap().0, Message::Failed(2, "mount `x`: no".into()));
+        assert_eq!(b.receive().unwrap().unwrap().0, Message::Failed(failed));
         drop(a);
         assert!(b.receive().unwrap().is_none());
         assert!(Message::decode(&[99, 0, 0, 0, 0]).is_err());

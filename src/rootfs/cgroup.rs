@@ -8,9 +8,9 @@ use super::mount::{clone_tree, find_target, new_filesystem, place, set_propagati
 use super::path::{Links, Missing, Root};
 use crate::bundle::plan::{Mount, NamespaceKind};
 use crate::cgroup::HierarchyView;
-use crate::error::Doing;
+use crate::error::{Context, Doing};
 use crate::sys::mount::{self as sys, Change};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustix::mount::MountAttrFlags;
 use std::os::fd::OwnedFd;
 

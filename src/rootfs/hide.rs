@@ -5,10 +5,10 @@
 use super::MountFeatures;
 use super::mount::{clone_fd, move_onto, new_filesystem};
 use super::path::{Links, Root, is_directory, stat};
-use crate::error::Doing;
+use crate::error::{Context, Doing, bail};
 use crate::procfs::Procfs;
 use crate::sys::mount::{self as sys, Change};
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;

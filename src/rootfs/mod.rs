@@ -13,10 +13,11 @@ mod pivot;
 mod userns;
 
 use crate::bundle::plan::{NamespaceKind, Plan};
-use crate::error::Doing;
+use crate::error::{Context, Doing, bail};
 use crate::procfs::Procfs;
 use crate::sys::mount::{self as sys, Change};
-use anyhow::{Context, Result, bail};
+use crate::trace;
+use anyhow::Result;
 use path::Root;
 use rustix::fs::OFlags;
 use std::os::fd::OwnedFd;
@@ -124,10 +125,10 @@ impl<'a> Builder<'a> {
     /// Mounts, devices and links, in the order of the specification.
     pub fn build(&mut self) -> Result<()> {
         for mount in &self.plan.mounts {
-            mount::mount(self, mount)?;
+            trace::step_of("mount", || mount.destination.clone(), || mount::mount(self, mount))?;
         }
         if self.makes_devices() {
-            device::create_all(self)?;
+            trace::step("make devices", || device::create_all(self))?;
         }
         self.make_readonly_what_waited()
     }

@@ -5,10 +5,10 @@
 use super::Builder;
 use super::path::{Found, Links, Missing, is_directory};
 use crate::bundle::plan::{Mount, MountAttributes, MountSource, SymlinkSource};
-use crate::error::{Doing, why};
+use crate::error::{Context, Doing, anyhow, bail, why};
 use crate::procfs::PROC_SUPER_MAGIC;
 use crate::sys::mount::{self as sys, Change};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};

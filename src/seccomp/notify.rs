@@ -5,9 +5,9 @@
 use crate::bundle::plan::Plan;
 use crate::container::hooks;
 use crate::container::terminal;
-use crate::error::Doing;
+use crate::error::{Context, Doing, bail};
 use crate::init::sync::{Channel, Message};
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
@@ -103,7 +103,7 @@ fn sent(channel: &Channel) -> Result<Option<OwnedFd>> {
     match channel.receive()? {
         None => Ok(None),
         Some((Message::SeccompListener(_), Some(listener))) => Ok(Some(listener)),
-        Some((Message::Failed(_, text), _)) => bail!(text),
+        Some((Message::Failed(failed), _)) => bail!(failed),
         Some((other, _)) => bail!("expected the seccomp listener, received {other:?}"),
     }
 }

@@ -4,7 +4,8 @@
 
 use super::{Filter, Instruction, MAX_INSTRUCTIONS};
 use crate::bundle::Problems;
-use anyhow::{Result, bail, ensure};
+use crate::error::bail;
+use anyhow::{Result, ensure};
 
 /// Bytes of `struct sock_filter`.
 const SIZE: usize = 8;

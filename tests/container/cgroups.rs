@@ -431,7 +431,7 @@ fn group_in_a_threaded_subtree_is_refused() {
 fn threaded_groups_inside_are_listed_killed_and_removed() {
     needs_v2!();
     let mut t = Sandbox::new();
-    t.args(&["sh", "-c", "payload sleep 999 & payload sleep 1000"]);
+    t.args(&["sh", "-c", "payload sleep 999 & payload sleep 1000; true"]);
     t.create().ok();
     t.start().ok();
     let inside = directory(&t, "");

@@ -268,3 +268,48 @@ fn mounts_are_not_removed_through_a_link() {
     }
     t.finish();
 }
+
+#[test]
+fn events_as_a_table_show_every_container() {
+    if !is_oxrun() {
+        skip!("the table is oxrun's own");
+    }
+    let mut t = Sandbox::new();
+    t.config["linux"]["resources"] = json!({"memory": {"limit": 64 << 20}});
+    running(&mut t);
+    for words in [vec!["events", "--format", "table"], vec!["events", "--format", "table", &t.id]] {
+        let out = t.runtime(&words).ok().stdout;
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines.len(), 2, "{out}");
+        let head: Vec<&str> = lines[0].split_whitespace().collect();
+        assert_eq!(head[..6], ["ID", "STATUS", "CPU%", "CPU", "TIME", "MEMORY"]);
+        let row: Vec<&str> = lines[1].split_whitespace().collect();
+        assert_eq!((row[0], row[1], row[2]), (t.id.as_str(), "running", "-"));
+        assert!(row[3].ends_with('s') && row.len() == 12, "{row:?}");
+        assert!(row[5] == "64.0M" || row[4] == "0", "{row:?}");
+        assert!(!out.contains('\x1b'), "{out:?}");
+    }
+    t.runtime(&["kill", &t.id, "KILL"]).ok();
+    t.wait_status("stopped");
+    let out = t.runtime(&["events", "--format", "table"]).ok().stdout;
+    assert!(out.lines().nth(1).unwrap().contains("stopped"), "{out}");
+    t.runtime(&["events", "--format", "table", &t.id]).failed().says(&["is not running"]);
+    t.runtime(&["events", "--format", "table", "nobody"]).failed().says(&["container does not exist"]);
+    t.runtime(&["events", "--follow", &t.id]).failed().says(&["--follow is for --format table"]);
+}
+
+#[test]
+fn events_as_a_table_are_followed_until_the_container_ends() {
+    if !is_oxrun() {
+        skip!("the table is oxrun's own");
+    }
+    let mut t = Sandbox::new();
+    running(&mut t);
+    let mut view =
+        t.spawn(t.command(&["events", "--format", "table", "--follow", "--interval", "50ms", &t.id]));
+    view.wait_for(" 0.0 ");
+    t.runtime(&["kill", &t.id, "KILL"]).ok();
+    let out = view.wait().ok().stdout;
+    assert_eq!(out.matches("CPU%").count(), 1, "one head where nothing is drawn over: {out}");
+    assert!(out.lines().count() > 2, "{out}");
+}

@@ -1,7 +1,8 @@
 //! What the commands print: version, help, logs, `spec`, `features`; the shapes callers parse.
 
+use crate::config;
 use crate::harness::{Sandbox, host_command, is_oxrun, runtime};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 
 fn plain(args: &[&str]) -> crate::harness::Outcome {
@@ -185,6 +186,55 @@ fn json_log_is_what_engines_parse() {
             && (time.ends_with('Z') || time.contains('+')),
         "{time}"
     );
+}
+
+/// The JSON line of a failed command.
+fn json_error(t: &Sandbox, args: &[&str]) -> Value {
+    let log = t.path("log.json");
+    let _ = fs::remove_file(&log);
+    let words: Vec<&str> = ["--log", &log, "--log-format", "json"].iter().chain(args).map(|s| &**s).collect();
+    t.runtime(&words).failed();
+    serde_json::from_str(&fs::read_to_string(&log).unwrap()).expect("exactly one JSON value")
+}
+
+#[test]
+fn json_errors_have_code_step_object_and_number() {
+    if !is_oxrun() {
+        skip!("only oxrun's errors have codes");
+    }
+    let mut t = Sandbox::new();
+    t.args(&["true"]);
+    let good = t.config.clone();
+    let about = |error: &Value| {
+        let text = |key: &str| error[key].as_str().unwrap_or("-").to_string();
+        (text("code"), text("step"), text("object"), error["errno"].as_i64())
+    };
+    let expect = |code: &str, object: &str, errno| {
+        let step = code.split('-').next().unwrap();
+        (code.to_string(), step.to_string(), object.to_string(), errno)
+    };
+    // On the host side, by a type of its own.
+    let unknown = t.other_id("x");
+    let error = json_error(&t, &["state", &unknown]);
+    assert_eq!(about(&error), expect("state-not-found", &unknown, None));
+    // In init, from a system call.
+    config::add_mount(&mut t.config, "/mnt", "bind", "/no/such/source", &["bind"]);
+    t.write_config();
+    let error = json_error(&t, &["create", &t.id]);
+    assert_eq!(about(&error), expect("mount-refused", "/no/such/source", None), "{error}");
+    // Of config.json, with the path of the first problem.
+    t.config = good.clone();
+    t.config["root"]["path"] = json!("");
+    t.config["hostname"] = json!("x".repeat(65));
+    t.write_config();
+    let error = json_error(&t, &["create", &t.id]);
+    assert_eq!(about(&error), expect("config-invalid", "root.path", None), "{error}");
+    // By the process itself.
+    t.config = good;
+    t.args(&["nope"]).write_config();
+    let error = json_error(&t, &["run", &t.id]);
+    assert_eq!(about(&error), expect("exec-not-found", "nope", Some(2)), "{error}");
+    t.assert_clean();
 }
 
 #[test]

@@ -22,7 +22,7 @@ const MANAGER: &str = "--systemd-cgroup";
 fn sandbox() -> Sandbox {
     let mut t = Sandbox::new();
     t.config["linux"]["cgroupsPath"] = json!(format!("system.slice:oxt:{}", t.id));
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t
 }
 
@@ -184,10 +184,12 @@ fn a_unit_in_use_is_refused_and_left_alone() {
 fn failed_units_are_reset() {
     needs_systemd!();
     let mut t = sandbox();
-    t.config["annotations"] =
-        json!({"org.systemd.property.RuntimeMaxSec": "8", "org.systemd.property.KillSignal": "9"});
+    // Init of a pid namespace does not end by SIGTERM, and a stop that takes too long is a failure.
+    t.config["annotations"] = json!({"org.systemd.property.TimeoutStopSec": "1"});
     create(&t);
     t.start().ok();
+    host_command("systemctl", &["stop", &unit(&t)]).ok();
+    assert_eq!(property(&t, "ActiveState"), "failed");
     t.wait_status("stopped");
     t.finish();
     assert_eq!(loaded(&unit(&t)), "");
@@ -483,4 +485,34 @@ fn many_at_once_leave_nothing() {
     });
     assert_eq!(loaded(&format!("oxrun-{}*", t.id)), "");
     t.assert_clean();
+}
+
+#[test]
+fn unit_of_another_is_not_stopped_with_a_half_made_container() {
+    needs_systemd!();
+    if !is_oxrun() {
+        skip!("another runtime has other states");
+    }
+    // A create that was killed before it had its unit, and whose unit's name is another's by now.
+    let t = sandbox();
+    create(&t);
+    t.start().ok();
+    for command in [&["gc", "--force"][..], &["delete", "--force", "half"]] {
+        let (from, to) = (t.state_dir().join(&t.id), t.state_dir().join("half"));
+        host_command("cp", &["-a", from.to_str().unwrap(), to.to_str().unwrap()]).ok();
+        let text = fs::read_to_string(to.join("state.json")).unwrap();
+        let mut state: serde_json::Value = serde_json::from_str(&text).unwrap();
+        state["id"] = json!("half");
+        state["phase"] = json!("creating");
+        state["creator"]["start_time"] = json!(1);
+        state["init"] = json!(null);
+        state["cgroup"]["systemd"]["cgroups"] = json!("none");
+        fs::write(to.join("state.json"), state.to_string()).unwrap();
+        t.runtime(command).ok();
+        assert!(!to.exists(), "{command:?}");
+        assert_eq!(t.status(), "running", "{command:?}");
+        assert_eq!(property(&t, "ActiveState"), "active", "{command:?}");
+    }
+    t.finish();
+    assert_eq!(loaded(&unit(&t)), "");
 }
