@@ -11,7 +11,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
 
-.PHONY: all build demo test fault test-security test-v2 soak bench lint errors docs docs-check conformance integration integration-v2 deny dist dist-tarball install clean help
+.PHONY: all build demo test fault test-security test-v2 test-criu soak bench lint errors docs docs-check conformance integration integration-v2 deny dist dist-tarball install clean help
 
 all: build
 
@@ -21,6 +21,7 @@ help:
 	@echo 'make test         build and run all tests (root)'
 	@echo 'make test-security  what docs/security.md names, with its counts (root)'
 	@echo 'make test-v2      the tests in a virtual machine with systemd and cgroup v2 alone'
+	@echo 'make test-criu    checkpoint and restore in a virtual machine whose CRIU works'
 	@echo 'make soak         1,000 containers in a row and 200 by eight, the host compared (root)'
 	@echo 'make fault        every system call fails once; counts into docs/security.md (root)'
 	@echo 'make bench [PEERS="crun runc"] [QUICK=1] [SCENARIO="run exec"]   oxrun and others side by side (root)'
@@ -53,6 +54,10 @@ test-security:
 test-v2:
 	@tools/packages $(BUILD_PACKAGES)
 	@tools/test-v2 all
+
+test-criu:
+	@tools/packages $(BUILD_PACKAGES)
+	@tools/test-criu
 
 soak: build
 	@tools/packages $(TEST_PACKAGES)

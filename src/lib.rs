@@ -7,6 +7,7 @@ mod bundle;
 mod cgroup;
 mod cli;
 mod container;
+mod criu;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -28,7 +29,8 @@ use cli::{help, output};
 use container::create::{Settings, StartBy};
 use container::statedir::StateDir;
 use container::{
-    create, delete, events, gc, inspect, kill, matching, mounts, pause, ps, run, start, top, update,
+    checkpoint, create, delete, events, gc, inspect, kill, matching, mounts, pause, ps, restore, run, start,
+    top, update,
 };
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -108,6 +110,10 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         }
         Command::Mounts { change, id, file } => {
             mounts::change(&existing(&root, &id)?, &id, change, &file)?;
+        }
+        Command::Checkpoint(args) => checkpoint::checkpoint(&existing(&root, &args.id)?, &args)?,
+        Command::Restore(args) => {
+            return restore::restore(&StateDir::open_or_create(&root)?, settings(global), &args);
         }
         Command::Update(args) => update::update(&existing(&root, &args.id)?, &args)?,
         Command::Top(view) => match (StateDir::open(&root)?, &view.id) {

@@ -2,6 +2,7 @@
 //! the parsed arguments by the function that the table names. Read by `main` and handed on to the
 //! commands of `container/`.
 
+use super::checkpoint::{Checkpoint, Restore};
 use super::exec::Exec;
 use super::help::Topic;
 use super::parse::Matches;
@@ -175,6 +176,10 @@ pub enum Command {
         /// A list of mounts as JSON.
         file: PathBuf,
     },
+    /// Write a running container to images.
+    Checkpoint(Checkpoint),
+    /// Make a container from images.
+    Restore(Restore),
     /// Change limits.
     Update(Update),
     /// What containers use, as a table.

@@ -47,7 +47,7 @@ const HOOKS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 /// Annotations that change what the runtime does on the host; those ending in `.` are prefixes.
-const UNSAFE_ANNOTATIONS: &[&str] = &[crate::cgroup::SYSTEMD_ANNOTATION, "run.oci."];
+const UNSAFE_ANNOTATIONS: &[&str] = &[crate::cgroup::SYSTEMD_ANNOTATION, "run.oci.", "org.criu.config"];
 
 /// The names that other parts know.
 #[derive(Debug, Default)]
@@ -190,7 +190,12 @@ fn features(lists: Lists) -> Result<String> {
             mount_extensions: MountExtensions { idmap: Switch { enabled: SUPPORTED.id_mapped_mounts } },
             net_devices: Switch { enabled: SUPPORTED.net_devices },
         },
-        annotations: BTreeMap::from([("oxrun.version", VERSION), ("oxrun.commit", COMMIT)]),
+        annotations: BTreeMap::from([
+            ("oxrun.version", VERSION),
+            ("oxrun.commit", COMMIT),
+            // The name that engines look for.
+            ("org.opencontainers.runc.checkpoint.enabled", "true"),
+        ]),
         potentially_unsafe_config_annotations: UNSAFE_ANNOTATIONS,
     };
     Ok(serde_json::to_string_pretty(&features).context("write the features as JSON")? + "\n")
@@ -226,7 +231,7 @@ mod tests {
         assert_eq!(value["ociVersionMax"], "1.3.0");
         assert_eq!(value["hooks"].as_array().unwrap().len(), 6);
         assert_eq!(value["mountOptions"], json!(["bind", "ro", "rro"]));
-        let unsafe_annotations = json!(["org.systemd.property.", "run.oci."]);
+        let unsafe_annotations = json!(["org.systemd.property.", "run.oci.", "org.criu.config"]);
         assert_eq!(value["potentiallyUnsafeConfigAnnotations"], unsafe_annotations);
         assert_eq!(value["annotations"]["oxrun.version"], VERSION);
         let linux = &value["linux"];

@@ -3,6 +3,7 @@
 //! `help.rs` prints it. `output.rs` and `features.rs` are what commands write to stdout. Called by
 //! `main` alone; nothing here touches a container.
 
+pub mod checkpoint;
 pub mod command;
 pub mod exec;
 pub mod features;

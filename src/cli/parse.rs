@@ -554,6 +554,12 @@ mod tests {
             "NAME=VALUE" => "A=1",
             "UID[:GID]" => "3:4",
             "GID" => "3",
+            "CGROUPS" => "full",
+            "NAMESPACE" => "network",
+            "ADDRESS:PORT" => "192.0.2.7:27277",
+            "METHOD" => "skip",
+            "TYPE:NAME" => "apparmor:x",
+            "CONTEXT" => "x",
             "NAME" | "LIST" | "SCHEMA" | "[CONTROLLER:]PATH" => "x",
             other => panic!("no sample for {other}"),
         }

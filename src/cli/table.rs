@@ -4,7 +4,7 @@
 
 use super::command::{self, Command};
 use super::parse::Matches;
-use super::{exec, update};
+use super::{checkpoint, exec, update};
 use anyhow::Result;
 
 /// One option.
@@ -106,10 +106,73 @@ const REGEX: Flag =
     switch("regex", &['r'], "the id is a regular expression: do it to every container whose id has a match");
 const FORMAT: Flag = value("format", &['f'], "FORMAT", "shape of the output: table (default) or json");
 
+const IMAGE_PATH: Flag =
+    value("image-path", &[], "DIR", "the directory of the images (default: checkpoint in the current one)");
+const WORK_PATH: Flag =
+    value("work-path", &[], "DIR", "the directory of logs and passing files (default: that of the images)");
+const TCP_ESTABLISHED: Flag = switch("tcp-established", &[], "keep established TCP connections");
+const TCP_CLOSE: Flag = switch("tcp-close", &[], "close established TCP connections");
+const EXT_UNIX_SK: Flag = switch("ext-unix-sk", &[], "unix sockets may be connected to the outside");
+const SHELL_JOB: Flag = switch("shell-job", &[], "the terminal, or the session's leader, may be outside");
+const LAZY_PAGES: Flag = switch("lazy-pages", &[], "transfer memory when it is touched (userfaultfd)");
+const FILE_LOCKS: Flag = switch("file-locks", &[], "keep file locks");
+const MANAGE_CGROUPS: Flag = value(
+    "manage-cgroups-mode",
+    &[],
+    "CGROUPS",
+    "how cgroups below the container's are kept: soft (default), full, strict or ignore",
+);
+const EMPTY_NS: Flag = value("empty-ns", &[], "NAMESPACE", "leave out what is in this namespace: network");
+const AUTO_DEDUP: Flag =
+    switch("auto-dedup", &[], "free pages of earlier images that are not needed any more");
+
 const ID_HELP: &str = "<container-id>";
 
 /// All commands, in alphabetical order.
 pub static COMMANDS: &[CommandRow] = &[
+    CommandRow {
+        name: "checkpoint",
+        arguments: ID_HELP,
+        least: 1,
+        most: 1,
+        raw_after: None,
+        summary: "write a running container to images",
+        description: "Writes a running or paused container, its processes, memory and open files, to images from\n\
+            which `oxrun restore` makes it again, and removes it. CRIU does it and must be installed\n\
+            (see docs/checkpoint.md).",
+        flags: &[
+            IMAGE_PATH,
+            WORK_PATH,
+            value("parent-path", &[], "DIR", "the images of an earlier --pre-dump, relative to --image-path"),
+            switch("leave-running", &[], "let the container go on"),
+            switch("pre-dump", &[], "write memory alone and let the container go on"),
+            TCP_ESTABLISHED,
+            TCP_CLOSE,
+            switch("tcp-skip-in-flight", &[], "leave out TCP connections that are not accepted yet"),
+            EXT_UNIX_SK,
+            SHELL_JOB,
+            LAZY_PAGES,
+            value("status-fd", &[], "N", "write a null byte to this descriptor when pages are served"),
+            value(
+                "page-server",
+                &[],
+                "ADDRESS:PORT",
+                "send pages there; with --lazy-pages, serve them there",
+            ),
+            FILE_LOCKS,
+            MANAGE_CGROUPS,
+            EMPTY_NS,
+            AUTO_DEDUP,
+            switch("link-remap", &[], "give removed files that are still open a name"),
+            value(
+                "network-lock",
+                &[],
+                "METHOD",
+                "how packets are held back meanwhile: iptables (default), nftables or skip",
+            ),
+        ],
+        build: checkpoint::checkpoint,
+    },
     CommandRow {
         name: "create",
         arguments: ID_HELP,
@@ -288,6 +351,40 @@ pub static COMMANDS: &[CommandRow] = &[
         description: "Shows the processes of a container through ps(1); what follows the id are its options.",
         flags: &[FORMAT],
         build: command::ps,
+    },
+    CommandRow {
+        name: "restore",
+        arguments: ID_HELP,
+        least: 1,
+        most: 1,
+        raw_after: None,
+        summary: "make a container from the images of a checkpoint",
+        description: "Makes a container from a bundle and the images that `oxrun checkpoint` wrote, and lets it go\n\
+            on where it was. Cgroup, limits, mounts and namespaces are those of config.json.",
+        flags: &[
+            IMAGE_PATH,
+            WORK_PATH,
+            BUNDLE,
+            CONSOLE_SOCKET,
+            PID_FILE,
+            PIDFD_SOCKET,
+            DETACH,
+            NO_SUBREAPER,
+            NO_PIVOT,
+            NO_NEW_KEYRING,
+            TCP_ESTABLISHED,
+            TCP_CLOSE,
+            EXT_UNIX_SK,
+            SHELL_JOB,
+            LAZY_PAGES,
+            FILE_LOCKS,
+            MANAGE_CGROUPS,
+            EMPTY_NS,
+            AUTO_DEDUP,
+            value("lsm-profile", &[], "TYPE:NAME", "give the processes this apparmor or selinux profile"),
+            value("lsm-mount-context", &[], "CONTEXT", "give mounts this SELinux context"),
+        ],
+        build: checkpoint::restore,
     },
     CommandRow {
         name: "resume",

@@ -105,7 +105,7 @@ pub fn create(
 }
 
 /// Decides where the cgroup will be; makes nothing.
-fn cgroup_of(settings: Settings, plan: &Plan, id: &str, host: &Host) -> Result<Manager> {
+pub(super) fn cgroup_of(settings: Settings, plan: &Plan, id: &str, host: &Host) -> Result<Manager> {
     match settings.cgroups {
         CgroupManager::Disabled => Ok(Manager::None),
         CgroupManager::Cgroupfs => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, id),
@@ -129,7 +129,7 @@ fn go_without(plan: &Plan, settings: Settings, error: anyhow::Error) -> Result<(
 }
 
 /// Reads and lowers config.json.
-fn read_plan(args: &Create, host: &Host, notifies: Option<&Path>) -> Result<(Vec<u8>, Plan)> {
+pub(super) fn read_plan(args: &Create, host: &Host, notifies: Option<&Path>) -> Result<(Vec<u8>, Plan)> {
     let directory = args.bundle.as_deref().unwrap_or(Path::new("."));
     let mut bundle = bundle::read(directory, args.config.as_deref())?;
     if let Some(state) = notifies {
@@ -145,14 +145,15 @@ const PIDFD_RECEIVER: &str = "annotations.run.oci.pidfd_receiver";
 
 /// Receivers of the terminal and of the pidfd, connected before anything is made.
 #[derive(Debug, Default)]
-struct Sockets {
-    console: Option<OwnedFd>,
+pub(super) struct Sockets {
+    /// Gets the terminal.
+    pub console: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
     pidfd_receiver: Option<OwnedFd>,
 }
 
 impl Sockets {
-    fn connect(args: &Create, plan: &Plan, detached: bool) -> Result<Sockets> {
+    pub fn connect(args: &Create, plan: &Plan, detached: bool) -> Result<Sockets> {
         let terminal = plan.process.as_ref().is_some_and(|p| p.terminal);
         match (&args.console_socket, terminal) {
             (None, true) if detached => {
@@ -179,9 +180,24 @@ impl Sockets {
             pidfd_receiver: connect(PIDFD_RECEIVER, &plan.extensions.pidfd_receiver)?,
         })
     }
+
+    /// Hands the container's first process to whoever asked for it.
+    pub fn send_pidfd(&self, pidfd: &OwnedFd) -> Result<()> {
+        for (name, socket) in [("--pidfd-socket", &self.pidfd), (PIDFD_RECEIVER, &self.pidfd_receiver)] {
+            if let Some(socket) = socket {
+                terminal::send_fd(name, socket, pidfd.as_fd(), "pidfd")?;
+            }
+        }
+        Ok(())
+    }
 }
 
-fn creating_state(args: &Create, plan: &Plan, cgroup: &Manager, rdt: Option<rdt::Place>) -> Result<State> {
+pub(super) fn creating_state(
+    args: &Create,
+    plan: &Plan,
+    cgroup: &Manager,
+    rdt: Option<rdt::Place>,
+) -> Result<State> {
     Ok(State {
         version: State::VERSION,
         oci_version: plan.oci_version.clone(),
@@ -215,12 +231,12 @@ fn root_mount(plan: &Plan) -> Result<Option<u64>> {
     found.doing(|| format!("look at the root filesystem `{}`", plan.rootfs.display())).map(Some)
 }
 
-fn location_of(cgroup: &Manager) -> Result<serde_json::Value> {
+pub(super) fn location_of(cgroup: &Manager) -> Result<serde_json::Value> {
     serde_json::to_value(cgroup.location()).context("write the cgroup's place")
 }
 
 /// Takes the id; what a killed `create` left of it is cleaned up first.
-fn reserve(states: &StateDir, creating: &mut State, plan: &Plan, config: &[u8]) -> Result<Entry> {
+pub(super) fn reserve(states: &StateDir, creating: &mut State, plan: &Plan, config: &[u8]) -> Result<Entry> {
     match states.reserve(creating, config) {
         Err(error) if Error::is_debris(&error) => {
             delete::remove_debris(states, &creating.id)?;
@@ -246,7 +262,7 @@ fn make(
     making: &Making,
     entry: &Entry,
     cgroup: &mut Manager,
-    sockets: Sockets,
+    mut sockets: Sockets,
     pid_file: Option<PidFile>,
     mut state: State,
 ) -> Result<(State, Launched)> {
@@ -267,7 +283,7 @@ fn make(
         cgroup,
         rdt: making.rdt,
         start,
-        console: sockets.console,
+        console: sockets.console.take(),
         new_keyring: !making.args.no_new_keyring,
         preserve_fds: making.preserve_fds,
         host: making.host,
@@ -279,12 +295,7 @@ fn make(
         // With the parents that had to be made, which go with the container.
         state.cgroup = location_of(cgroup)?;
         state.init = Some(Identity::of(pid)?);
-        for (name, socket) in [("--pidfd-socket", &sockets.pidfd), (PIDFD_RECEIVER, &sockets.pidfd_receiver)]
-        {
-            if let Some(socket) = socket {
-                terminal::send_fd(name, socket, launched.pidfd.as_fd(), "pidfd")?;
-            }
-        }
+        sockets.send_pidfd(&launched.pidfd)?;
         entry.write_state(&state)?;
         if making.start == StartBy::Socket {
             launched.channel.send(&Message::Recorded)?;
@@ -305,7 +316,7 @@ fn make(
 }
 
 /// Leaves nothing of a container that could not be made; init is gone already.
-fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan, root_mount: Option<u64>) {
+pub(super) fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan, root_mount: Option<u64>) {
     let id = entry.id().to_string();
     let warn = |what: &str, result: Result<()>| {
         if let Err(error) = result {

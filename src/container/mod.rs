@@ -1,18 +1,21 @@
 //! The host side: what the commands do to containers, one file per verb, and what those share:
 //! the state directory, identities of processes, hooks, the terminal, waiting in the foreground.
 
+pub mod checkpoint;
 pub mod create;
 pub mod delete;
 mod entrance;
 pub mod error;
 pub mod events;
 pub mod exec;
+mod external;
 pub mod foreground;
 pub mod gc;
 mod handover;
 pub mod hooks;
 pub mod identity;
 mod image;
+mod images;
 pub mod inspect;
 pub mod kill;
 mod launch;
@@ -24,9 +27,11 @@ pub mod pause;
 mod pidfile;
 pub mod ps;
 mod rdt;
+pub mod restore;
 mod rtnetlink;
 pub mod run;
 pub mod spec;
+mod staging;
 pub mod start;
 pub mod state;
 pub mod statedir;

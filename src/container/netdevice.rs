@@ -49,6 +49,29 @@ pub fn give(devices: &[(String, String)], pid: i32) -> Result<Moved> {
     Ok(moved)
 }
 
+/// The same for a container that is restored: what came back with its network namespace is left alone.
+pub fn give_missing(devices: &[(String, String)], pid: i32) -> Result<Option<Moved>> {
+    if devices.is_empty() {
+        return Ok(None);
+    }
+    let there = enter(pid).context("linux.netDevices")?;
+    let mut missing = Vec::new();
+    for device in devices {
+        if there.inside.client.index(&device.1)?.is_none() {
+            missing.push(device.clone());
+        }
+    }
+    drop(there);
+    if missing.is_empty() { Ok(None) } else { give(&missing, pid).map(Some) }
+}
+
+/// Brings the loopback interface of a process's network namespace up, as `create` does in a new one.
+pub fn bring_loopback_up(pid: i32) -> Result<()> {
+    let inside = enter(pid)?.inside;
+    let index = inside.client.index("lo")?.context("the network namespace has no loopback interface")?;
+    inside.client.set_up(index)
+}
+
 fn enter(pid: i32) -> Result<Moved> {
     let outside = Side { namespace: namespace_of("self")?, client: Client::open()? };
     let namespace = namespace_of(&pid.to_string())?;

@@ -16,11 +16,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The directory in the container's state directory.
-const DIRECTORY: &str = "notify";
+pub const DIRECTORY: &str = "notify";
 /// The socket in it.
 const SOCKET: &str = "notify.sock";
 /// Where the container has the directory.
-const INSIDE: &str = "/run/notify";
+pub const INSIDE: &str = "/run/notify";
 
 /// The manager's socket, if there is one.
 pub fn manager() -> Option<OsString> {
@@ -49,6 +49,15 @@ pub fn make_directory(entry: &Entry) -> Result<()> {
         rustix::fs::chmodat(entry.dir(), DIRECTORY, mode, AtFlags::empty())
     };
     make().doing(|| "make the directory for NOTIFY_SOCKET")
+}
+
+/// Whether there is such a directory.
+pub fn has_directory(entry: &Entry) -> Result<bool> {
+    match rustix::fs::statat(entry.dir(), DIRECTORY, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(failed("look at the directory for NOTIFY_SOCKET")(errno)),
+    }
 }
 
 /// The container's socket, listened to.

@@ -10,6 +10,7 @@ pub mod hide;
 pub mod mount;
 pub mod path;
 mod pivot;
+pub mod reseal;
 mod userns;
 
 use crate::bundle::plan::{NamespaceKind, Plan};

@@ -8,6 +8,7 @@
 mod actions;
 mod agent;
 mod report;
+mod survive;
 mod wrap;
 
 use std::ffi::CString;
@@ -26,6 +27,9 @@ fn main() {
         Some("orphans") => wrap::orphans(words[2].parse().unwrap()),
         Some("stdio") => wrap::echo_stdin(),
         Some("notify") => wrap::notify(words[2], words[3]),
+        Some("survive") => survive::survive(words[2], words[3]),
+        Some("do-echo") => survive::echo(),
+        Some("hold") => survive::hold(words[2], words[3]),
         Some("size") => wrap::print_sizes(),
         Some(verb) if verb.starts_with("with-") => wrap::exec_with(verb, &words[2..]),
         other => {

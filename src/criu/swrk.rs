@@ -1,0 +1,330 @@
+//! The CRIU process of one command: found, started with one end of a socket pair, asked, listened to
+//! while it reports its steps, and waited for. It gets nothing of this process but that socket and
+//! the descriptors that restored processes inherit.
+
+use super::log;
+use super::messages::{Features, Kind, Options, Request, Response, Version};
+use crate::cgroup::Join;
+use crate::error::{Context, Doing, anyhow, bail, failed};
+use crate::hostfs;
+use crate::sys::clone::{Forked, clone3};
+use crate::sys::process::{self as sys, Exit};
+use crate::sys::signal;
+use anyhow::Result;
+use prost::Message;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, MemfdFlags, OFlags};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, SocketFlags,
+    SocketType,
+};
+use std::ffi::{CString, OsStr, OsString};
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Longest message taken, in bytes; CRIU's answers have a few hundred.
+const LONGEST: usize = 64 << 10;
+/// How long CRIU may take for an answer that needs no work, in seconds.
+const PATIENCE: i64 = 60;
+/// Where programs of the system are, also where PATH does not say so.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The program, found in $PATH and in the directories of the system.
+pub fn find() -> Result<PathBuf> {
+    let found = std::env::split_paths(&search_path())
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join("criu"))
+        .find(|path| is_program(path));
+    found.context(
+        "CRIU is not installed: no `criu` in $PATH; most distributions have it in the package `criu` \
+         (apt-get install criu, dnf install criu, apk add criu)",
+    )
+}
+
+fn is_program(path: &Path) -> bool {
+    hostfs::stat(path)
+        .is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile && s.st_mode & 0o111 != 0)
+}
+
+/// $PATH, and what it lacks of the system's directories: CRIU itself calls ip, iptables and tar.
+fn search_path() -> OsString {
+    match std::env::var_os("PATH").filter(|path| !path.is_empty()) {
+        Some(mut path) => {
+            path.push(":");
+            path.push(SYSTEM_PATH);
+            path
+        }
+        None => SYSTEM_PATH.into(),
+    }
+}
+
+/// What CRIU is started with.
+#[derive(Debug, Default)]
+pub struct Setting<'a> {
+    /// The cgroups that it, and with it what it restores, begins in.
+    pub cgroup: Join,
+    /// Descriptors that keep their number in it; all above 2.
+    pub inherited: Vec<&'a OwnedFd>,
+}
+
+/// A step that CRIU has reached; it waits until it was looked at.
+#[derive(Debug)]
+pub struct Step {
+    /// `post-restore` and so on (criu(8), --action-script).
+    pub name: String,
+    /// The container's first process, where it is known.
+    pub pid: Option<i32>,
+    /// The master of a terminal, with `orphan-pts-master`.
+    pub fd: Option<OwnedFd>,
+}
+
+/// The running process.
+#[derive(Debug)]
+pub struct Swrk {
+    /// Its process id.
+    pub pid: i32,
+    socket: OwnedFd,
+    pidfd: OwnedFd,
+    /// What it said before it had a log.
+    said: OwnedFd,
+}
+
+impl Swrk {
+    /// Starts the program `path`.
+    pub fn start(path: &Path, setting: &Setting) -> Result<Swrk> {
+        let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let (socket, theirs) = rustix::net::socketpair(kind.0, kind.1, kind.2, None)
+            .map_err(failed("make the socket pair to CRIU"))?;
+        let said = rustix::fs::memfd_create("criu-stderr", MemfdFlags::CLOEXEC)
+            .map_err(failed("make a file for CRIU's messages"))?;
+        let doing = || format!("start `{}`", path.display());
+        match clone3(0, setting.cgroup.into.as_ref()).doing(doing)? {
+            Forked::Child => {
+                if let Err(error) = execute(path, setting, &theirs, &said) {
+                    // Read by the other side when it finds that this process has ended.
+                    let _ = rustix::io::write(&said, format!("{error:#}").as_bytes());
+                }
+                sys::exit_now(127)
+            }
+            Forked::Parent { pid, pidfd } => Ok(Swrk { pid, socket, pidfd, said }),
+        }
+    }
+
+    /// Asks which CRIU it is; old ones are refused.
+    pub fn version(&self) -> Result<Version> {
+        let request = Request { kind: Kind::Version.into(), keep_open: Some(true), ..Request::default() };
+        let response = self.ask(&request, Kind::Version)?;
+        let version =
+            response.version.filter(|_| response.success).context("CRIU did not tell its version")?;
+        if version < super::OLDEST {
+            let (Version { major, minor }, oldest) = (version, super::OLDEST);
+            bail!("CRIU {major}.{minor} is too old: {}.{} or newer is needed", oldest.major, oldest.minor);
+        }
+        Ok(version)
+    }
+
+    /// Asks what of `wanted` it can do on this kernel.
+    pub fn features(&self, wanted: Features) -> Result<Features> {
+        let request = Request {
+            kind: Kind::FeatureCheck.into(),
+            keep_open: Some(true),
+            features: Some(wanted),
+            ..Request::default()
+        };
+        let response = self.ask(&request, Kind::FeatureCheck)?;
+        response.features.filter(|_| response.success).context("CRIU did not tell its features")
+    }
+
+    /// A question that is answered at once.
+    fn ask(&self, request: &Request, kind: Kind) -> Result<Response> {
+        self.send(request)?;
+        match self.receive(Some(PATIENCE))? {
+            Some((response, _)) if response.kind() == kind => Ok(response),
+            Some((response, _)) => bail!("CRIU answered {:?} to {kind:?}", response.kind()),
+            None => Err(self.died()),
+        }
+    }
+
+    /// Has a dump or restore done; `look` sees every step, and its error ends the work. The answer may
+    /// say that CRIU failed; an error says why it did not come to that.
+    pub fn run(
+        &self,
+        kind: Kind,
+        options: Options,
+        look: &mut dyn FnMut(Step) -> Result<()>,
+    ) -> Result<Response> {
+        let options = Some(Box::new(options));
+        let request = Request { kind: kind.into(), options, ..Request::default() };
+        self.send(&request)?;
+        let mut refused = None;
+        loop {
+            let Some((response, fd)) = self.receive(None)? else {
+                return Err(refused.unwrap_or_else(|| self.died()));
+            };
+            if response.kind() != Kind::Notify {
+                return match refused {
+                    Some(error) => Err(error),
+                    None if response.success && response.kind() != kind => {
+                        bail!("CRIU answered another request than {kind:?}: is `criu` CRIU?")
+                    }
+                    None => Ok(response),
+                };
+            }
+            let notify = response.notify.unwrap_or_default();
+            let step = Step { name: notify.step.unwrap_or_default(), pid: notify.pid, fd };
+            crate::debug!("CRIU is at {}", log::clean(&step.name));
+            let seen = look(step);
+            let answer = Request {
+                kind: Kind::Notify.into(),
+                notify_success: Some(seen.is_ok()),
+                ..Request::default()
+            };
+            // The first refusal is the reason of all that follows.
+            refused = refused.or(seen.err());
+            self.send(&answer)?;
+        }
+    }
+
+    fn send(&self, request: &Request) -> Result<()> {
+        match rustix::net::send(&self.socket, &request.encode_to_vec(), SendFlags::NOSIGNAL) {
+            Ok(_) => Ok(()),
+            Err(Errno::PIPE | Errno::CONNRESET) => Err(self.died()),
+            Err(errno) => Err(failed("send a request to CRIU")(errno)),
+        }
+    }
+
+    /// The next message; none when CRIU has closed the socket.
+    fn receive(&self, seconds: Option<i64>) -> Result<Option<(Response, Option<OwnedFd>)>> {
+        self.wait_readable(seconds)?;
+        let mut bytes = vec![0u8; LONGEST];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut slices = [IoSliceMut::new(&mut bytes)];
+        let received =
+            match rustix::net::recvmsg(&self.socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Err(Errno::CONNRESET) => return Ok(None),
+                other => other.map_err(failed("receive an answer of CRIU"))?,
+            };
+        let mut fd = None;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(fds) = message {
+                fd = fds.last();
+            }
+        }
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        if received.flags.contains(ReturnFlags::TRUNC) {
+            bail!("an answer of CRIU is longer than {LONGEST} bytes: is `criu` CRIU?");
+        }
+        let bytes = bytes.get(..received.bytes).unwrap_or_default();
+        let response = Response::decode(bytes)
+            .map_err(|error| anyhow!("an answer of CRIU is not as documented ({error}): is `criu` CRIU?"))?;
+        Ok(Some((response, fd)))
+    }
+
+    /// Waits for a message or the end of the process, with a limit in seconds where there is one.
+    fn wait_readable(&self, seconds: Option<i64>) -> Result<()> {
+        let limit = seconds.map(|tv_sec| Timespec { tv_sec, tv_nsec: 0 });
+        loop {
+            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], limit.as_ref()) {
+                Ok(0) => {
+                    self.kill();
+                    bail!("CRIU has not answered for {PATIENCE} seconds and was killed: is `criu` CRIU?")
+                }
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(failed("wait for CRIU")(errno)),
+            }
+        }
+    }
+
+    /// It ended, or closed its socket, without an answer.
+    fn died(&self) -> anyhow::Error {
+        self.kill();
+        let how = match sys::wait_pidfd(&self.pidfd) {
+            Ok(Exit::Signal(libc::SIGKILL)) => "ended without an answer".to_string(),
+            Ok(Exit::Signal(number)) => format!("was ended by {}", signal::words(number)),
+            Ok(Exit::Code(code)) => format!("ended with status {code}"),
+            Err(_) => "ended".to_string(),
+        };
+        match self.said() {
+            Some(said) => anyhow!("CRIU {how}: {said}"),
+            None => anyhow!("CRIU {how} and said nothing"),
+        }
+    }
+
+    /// The last line that it wrote to its standard error.
+    pub fn said(&self) -> Option<String> {
+        let mut bytes = [0u8; 4096];
+        let length = rustix::io::pread(&self.said, &mut bytes, 0).ok()?;
+        let text = String::from_utf8_lossy(bytes.get(..length)?).into_owned();
+        text.lines().rev().find(|line| !line.trim().is_empty()).map(|line| log::clean(line.trim()))
+    }
+
+    fn kill(&self) {
+        // It has a moment to end by itself, for its status to be told; one that is gone needs no signal.
+        let moment = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let _ = poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&moment));
+        let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
+    }
+
+    /// Why it failed: the decisive lines of its log in the work directory, else what it said.
+    pub fn why(&self, response: &Response, work: &OwnedFd, log: &str) -> String {
+        let errno = || response.errno.map(|n| crate::error::why(&std::io::Error::from_raw_os_error(n)));
+        log::decisive(work, log)
+            .or_else(|| response.error.as_deref().map(|e| log::clean(e.trim())).filter(|e| !e.is_empty()))
+            .or_else(|| self.said())
+            .or_else(errno)
+            .unwrap_or_else(|| "it gives no reason".into())
+    }
+
+    /// Waits for its end after the answer.
+    pub fn finish(self) -> Result<()> {
+        let Swrk { socket, pidfd, .. } = self;
+        drop(socket);
+        sys::wait_pidfd(&pidfd).doing(|| "wait for CRIU").map(drop)
+    }
+}
+
+/// In the new process: becomes CRIU. Returns only on failure.
+fn execute(path: &Path, setting: &Setting, socket: &OwnedFd, said: &OwnedFd) -> Result<()> {
+    for tasks in &setting.cgroup.tasks {
+        rustix::io::write(tasks, b"0").doing(|| "enter the container's cgroup")?;
+    }
+    let null = hostfs::open("/dev/null", OFlags::RDWR).doing(|| "open /dev/null")?;
+    rustix::stdio::dup2_stdin(&null).doing(|| "set standard input")?;
+    rustix::stdio::dup2_stdout(&null).doing(|| "set standard output")?;
+    rustix::stdio::dup2_stderr(said).doing(|| "set standard error")?;
+    let kept = || setting.inherited.iter().copied().chain([socket]);
+    sys::close_all_but(
+        &mut kept().map(|fd| fd.as_raw_fd() as u32).chain([said.as_raw_fd() as u32]).collect(),
+    )
+    .doing(|| "close descriptors")?;
+    for fd in kept() {
+        rustix::io::fcntl_setfd(fd.as_fd(), rustix::io::FdFlags::empty()).doing(|| "keep a descriptor")?;
+    }
+    signal::reset_for_exec().map_err(failed("reset signals"))?;
+    let program = CString::new(path.as_os_str().as_bytes())?;
+    let number = CString::new(socket.as_raw_fd().to_string())?;
+    let error = sys::execve(&program, &[c"criu".into(), c"swrk".into(), number], &environment());
+    Err(anyhow!("execute `{}`: {}", path.display(), crate::error::text(error)))
+}
+
+/// The caller's variables, with the longer PATH.
+fn environment() -> Vec<CString> {
+    let path = (OsString::from("PATH"), search_path());
+    std::env::vars_os()
+        .filter(|(name, _)| name != OsStr::new("PATH"))
+        .chain([path])
+        .filter_map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            CString::new(name.into_vec()).ok()
+        })
+        .collect()
+}
