@@ -33,15 +33,17 @@ use container::{
     top, update,
 };
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// The program: takes the process's arguments, says what failed, and returns its exit status.
-pub fn main() -> ExitCode {
+pub fn main() -> i32 {
+    if sys::start::prepare().is_err() {
+        return 1;
+    }
     let status = match invoke() {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => status.into(),
         Err(error) => {
             log::failure(&error);
-            ExitCode::FAILURE
+            1
         }
     };
     trace::flush();

@@ -14,6 +14,7 @@ pub mod signal;
 pub mod spawn;
 #[cfg(test)]
 mod tests;
+pub mod start;
 
 use std::io;
 

@@ -65,6 +65,12 @@ pub fn set_default(signal: i32) -> Result<(), Errno> {
     replace_action(signal, &Action::default()).map(|_| ())
 }
 
+/// Ignores a signal.
+pub fn ignore(signal: i32) -> Result<(), Errno> {
+    let ignore = Action { handler: libc::SIG_IGN, ..Action::default() };
+    replace_action(signal, &ignore).map(|_| ())
+}
+
 /// SIGPIPE is ignored while this lives, so that writing to a closed pipe is only EPIPE.
 pub struct PipeIgnored {
     before: Action,
