@@ -1,7 +1,12 @@
 # Building, testing and showing oxrun. Everything that makes containers needs root.
 # On a fresh Debian 12 with Rust, missing packages are installed by apt-get (as root).
 
-TARGET  ?= x86_64-unknown-linux-gnu
+# The binary is made for musl, which starts faster and is smaller; where Rust has not got that target
+# (`rustup target add`), for the C library of the machine. Tests are built for the latter.
+MACHINE := $(shell uname -m)
+GNU     := $(MACHINE)-unknown-linux-gnu
+MUSL    := $(MACHINE)-unknown-linux-musl
+TARGET  ?= $(if $(wildcard $(shell rustc --print target-libdir --target $(MUSL))/libstd-*),$(MUSL),$(GNU))
 PREFIX  ?= /usr/local
 BINARY  := target/$(TARGET)/release/oxrun
 DIST    := build/dist
@@ -45,11 +50,11 @@ demo: build
 
 test:
 	@tools/packages $(TEST_PACKAGES)
-	cargo test --no-fail-fast --target $(TARGET)
+	cargo test --no-fail-fast --target $(GNU)
 
 test-security:
 	@tools/packages $(TEST_PACKAGES)
-	@tools/test-security $(TARGET)
+	@tools/test-security $(GNU)
 
 test-v2:
 	@tools/packages $(BUILD_PACKAGES)
@@ -61,16 +66,17 @@ test-criu:
 
 soak: build
 	@tools/packages $(TEST_PACKAGES)
-	cargo build --target $(TARGET) --example payload
-	RUNTIME=$(CURDIR)/$(BINARY) cargo test --target $(TARGET) --test container -- --ignored soak::
+	cargo build --target $(GNU) --example payload
+	RUNTIME=$(CURDIR)/$(BINARY) cargo test --target $(GNU) --test container -- --ignored soak::
 
 # Never fails a build: what cannot be measured is missing in the table. docs/benchmarks.md is written
 # by a whole run alone.
 PEERS ?= crun runc
 bench: build
 	@tools/packages gcc libc6-dev $(filter crun runc,$(PEERS)) || true
-	cargo build --release --target $(TARGET) -p oxrun-benches
-	-target/$(TARGET)/release/bench --oxrun $(BINARY) --floor target/$(TARGET)/release/floor --peers "$(PEERS)" \
+	cargo build --release --target $(GNU) -p oxrun-benches --bin bench
+	cargo build --release --target $(TARGET) -p oxrun-benches --bin floor
+	-target/$(GNU)/release/bench --oxrun $(BINARY) --floor target/$(TARGET)/release/floor --peers "$(PEERS)" \
 		--docs docs --commit $(COMMIT) $(if $(QUICK),--quick) $(SCENARIO)
 
 # Every system call of every command fails once, and the runtime is killed at each; rewrites the counts in
@@ -82,7 +88,7 @@ fault: build
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --target $(TARGET) -- -D warnings
+	cargo clippy --workspace --all-targets --target $(GNU) -- -D warnings
 	tools/dependencies check
 
 # Licences, sources, versions and the tables of docs/dependencies.md.

@@ -7,33 +7,20 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/link.ld");
     let is = |name: &str, value: &str| var(name).as_deref() == Ok(value);
-    // Rust brings its own linker on x86_64 alone; others may not know the options.
-    if !is("PROFILE", "release")
-        || !is("CARGO_CFG_TARGET_ARCH", "x86_64")
-        || !is("CARGO_CFG_TARGET_ENV", "gnu")
-    {
+    // The linker that comes with Rust: for musl called by itself (.cargo/config.toml), else on x86_64
+    // by the C compiler; another one may not know the options.
+    let musl = is("CARGO_CFG_TARGET_ENV", "musl");
+    if !is("PROFILE", "release") || !musl && !is("CARGO_CFG_TARGET_ARCH", "x86_64") {
         return;
     }
-    let directory = var("CARGO_MANIFEST_DIR").unwrap_or_default();
-    let script = Path::new(&directory).join("src/link.ld");
-    let mut options =
-        vec!["--icf=all".to_string(), "--no-eh-frame-hdr".into(), format!("-T,{}", script.display())];
-    if relocates_relatively() {
-        options.push("-z,pack-relative-relocs".into());
+    let script = Path::new(&var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("src/link.ld");
+    let mut options = vec!["--icf=all".to_string(), format!("-T{}", script.display())];
+    // The table of relocations with a bit for each and not 24 bytes, which glibc reads from 2.36 on.
+    if musl {
+        options.push("-zpack-relative-relocs".to_string());
     }
+    let prefix = if musl { "" } else { "-Wl," };
     for option in options {
-        println!("cargo:rustc-link-arg-bins=-Wl,{option}");
+        println!("cargo:rustc-link-arg-bins={prefix}{option}");
     }
-}
-
-/// Whether a static position-independent program can relocate itself from a DT_RELR table, which has a
-/// bit where the older one has 24 bytes: from glibc 2.36 on (`getconf` says "glibc 2.36").
-fn relocates_relatively() -> bool {
-    let Ok(said) = std::process::Command::new("getconf").arg("GNU_LIBC_VERSION").output() else {
-        return false;
-    };
-    let version = String::from_utf8_lossy(&said.stdout).trim().trim_start_matches("glibc ").to_string();
-    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
-    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    var("HOST") == var("TARGET") && version >= (2, 36)
 }

@@ -25,14 +25,22 @@ pub fn file(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// The bytes of a file.
+/// The bytes of a file; in as few calls as files of /proc take, which do not know their size.
 pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-    std::fs::read(path)
+    let file = open(path.as_ref(), OFlags::RDONLY)?;
+    let mut content = Vec::new();
+    let mut buffer = [0u8; 4096];
+    loop {
+        match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut buffer))? {
+            0 => return Ok(content),
+            length => content.extend_from_slice(buffer.get(..length).unwrap_or_default()),
+        }
+    }
 }
 
 /// The text of a file.
 pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
-    std::fs::read_to_string(path)
+    String::from_utf8(read(path)?).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 /// Writes to a file that is there, all with one write(2).

@@ -32,14 +32,15 @@ use container::{
     checkpoint, create, delete, events, gc, inspect, kill, matching, mounts, pause, ps, restore, run, start,
     top, update,
 };
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The program: takes the process's arguments, says what failed, and returns its exit status.
-pub fn main() -> i32 {
+pub fn main(arguments: Vec<OsString>) -> i32 {
     if sys::start::prepare().is_err() {
         return 1;
     }
-    let status = match invoke() {
+    let status = match invoke(arguments) {
         Ok(status) => status.into(),
         Err(error) => {
             log::failure(&error);
@@ -50,8 +51,8 @@ pub fn main() -> i32 {
     status
 }
 
-fn invoke() -> Result<u8> {
-    let invocation = cli::parse::parse(std::env::args_os().skip(1))?;
+fn invoke(arguments: Vec<OsString>) -> Result<u8> {
+    let invocation = cli::parse::parse(arguments.into_iter().skip(1))?;
     log::open(&invocation.global.log_settings())?;
     if let Some(file) = invocation.global.trace_file() {
         trace::open(&file, &invocation.name)?;

@@ -2,6 +2,7 @@
 
 use crate::error::Context;
 use crate::hostfs;
+use std::sync::OnceLock;
 
 /// Facts about the machine and the caller.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +26,7 @@ impl Host {
         let last = read("/proc/sys/kernel/cap_last_cap")?;
         Ok(Host {
             euid: rustix::process::geteuid().as_raw(),
-            in_user_namespace: !is_initial_map(&read("/proc/self/uid_map")?),
+            in_user_namespace: in_user_namespace()?,
             cgroup_v2: hostfs::filesystem_type("/sys/fs/cgroup").is_ok_and(|magic| magic == CGROUP2_MAGIC),
             last_capability: last.trim().parse().context("read `/proc/sys/kernel/cap_last_cap`")?,
         })
@@ -41,6 +42,15 @@ impl Host {
     pub fn may_set_groups(&self) -> bool {
         let denied = || hostfs::read_to_string("/proc/self/setgroups").is_ok_and(|s| s.trim() == "deny");
         self.is_privileged() || self.euid == 0 && !denied()
+    }
+}
+
+/// Whether the runtime was started in a user namespace other than the initial one; asked once.
+pub fn in_user_namespace() -> anyhow::Result<bool> {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    match KNOWN.get() {
+        Some(known) => Ok(*known),
+        None => read("/proc/self/uid_map").map(|map| *KNOWN.get_or_init(|| !is_initial_map(&map))),
     }
 }
 

@@ -303,6 +303,17 @@ impl Manager {
         }
     }
 
+    /// Removes the cgroups where nothing is in them, which the kernel knows best: neither frozen nor
+    /// listed before. Else, and where systemd does it, false.
+    pub fn remove_empty(&mut self) -> Result<bool> {
+        match self {
+            Manager::Systemd(_) => Ok(false),
+            Manager::None => Ok(true),
+            Manager::V1(c) => c.remove_empty(),
+            Manager::V2(c) => c.node.remove_empty(),
+        }
+    }
+
     /// Removes the cgroups, those below them, and the empty parents made for them; waits up to 2 s
     /// for dying processes. False when processes are still in one, which then stays.
     pub fn remove(&mut self) -> Result<bool> {

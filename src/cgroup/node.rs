@@ -263,32 +263,17 @@ impl Node {
         .map_err(|e| failure(format!("walk cgroup `{}`", self.place.directory().display()), e))
     }
 
-    /// Removes it with all cgroups below it, and the parents it made that are empty. Dying
-    /// processes are waited for until `deadline`; when some are still in it then, it is left as it
-    /// is: false.
-    pub fn remove(&mut self, deadline: Instant) -> Result<bool> {
+    /// Removes it, and the parents it made that are empty, if nothing is in it.
+    pub fn remove_empty(&mut self) -> Result<bool> {
         if hostfs::filesystem_type(&self.place.mountpoint) == Err(Errno::NOENT) {
             return Ok(true);
         }
         let root = self.root()?;
-        loop {
-            match rustix::fs::unlinkat(&root, self.place.path.as_str(), AtFlags::REMOVEDIR) {
-                Ok(()) | Err(Errno::NOENT) => break,
-                Err(Errno::BUSY | Errno::NOTEMPTY) => {}
-                Err(e) => {
-                    return Err(failure(format!("remove cgroup `{}`", self.place.directory().display()), e));
-                }
-            }
-            if !self.wait_empty(deadline)? {
-                return Ok(false);
-            }
-            let Ok(top) = open_below(root.as_fd(), &self.place.path) else { continue };
-            if remove_below(top) != Ok(true) {
-                // Nobody is left, but the last one is not quite gone: there is no event for that.
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            if Instant::now() > deadline {
-                return Ok(false);
+        match rustix::fs::unlinkat(&root, self.place.path.as_str(), AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::BUSY | Errno::NOTEMPTY) => return Ok(false),
+            Err(e) => {
+                return Err(failure(format!("remove cgroup `{}`", self.place.directory().display()), e));
             }
         }
         self.directory = OnceCell::new();
@@ -299,6 +284,25 @@ impl Node {
                 break;
             }
             path = parent;
+        }
+        Ok(true)
+    }
+
+    /// The same with all cgroups below it. Dying processes are waited for until `deadline`; when some
+    /// are still in it then, it is left as it is: false.
+    pub fn remove(&mut self, deadline: Instant) -> Result<bool> {
+        while !self.remove_empty()? {
+            if !self.wait_empty(deadline)? {
+                return Ok(false);
+            }
+            let Ok(top) = open_below(self.root()?.as_fd(), &self.place.path) else { continue };
+            if remove_below(top) != Ok(true) {
+                // Nobody is left, but the last one is not quite gone: there is no event for that.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
         }
         Ok(true)
     }

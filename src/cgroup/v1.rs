@@ -244,6 +244,16 @@ impl Cgroup {
         Ok(state.is_some_and(|s| s.trim() != "THAWED"))
     }
 
+    /// Removes those that are empty, until one is not: false.
+    pub fn remove_empty(&mut self) -> Result<bool> {
+        for node in self.nodes.iter_mut().chain(&mut self.unified) {
+            if !node.remove_empty()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Removes all of them; false when others' processes are in one.
     pub fn remove(&mut self, deadline: Instant) -> Result<bool> {
         let mut gone = true;

@@ -1,6 +1,7 @@
 //! Where states are kept when `--root` is not given, and who counts as an ordinary user. Used by `main`.
 
 use super::command::Rootless;
+use crate::bundle::host::in_user_namespace;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub fn default_root(rootless: Rootless) -> PathBuf {
     choose(&Caller {
         root: rustix::process::geteuid().is_root(),
-        in_user_namespace: in_user_namespace(),
+        in_user_namespace: in_user_namespace().unwrap_or(false),
         runtime_dir: std::env::var_os("XDG_RUNTIME_DIR"),
         user: std::env::var_os("USER"),
         rootless,
@@ -22,7 +23,7 @@ pub fn tolerates_missing_rights(rootless: Rootless) -> bool {
     match rootless {
         Rootless::True => true,
         Rootless::False => false,
-        Rootless::Auto => !rustix::process::geteuid().is_root() || in_user_namespace(),
+        Rootless::Auto => !rustix::process::geteuid().is_root() || in_user_namespace().unwrap_or(false),
     }
 }
 
@@ -47,12 +48,6 @@ fn choose(caller: &Caller) -> PathBuf {
         Some(dir) if own && Path::new(dir).is_absolute() => Path::new(dir).join("oxrun"),
         _ => PathBuf::from("/run/oxrun"),
     }
-}
-
-/// The first user namespace maps every id to itself (user_namespaces(7)).
-fn in_user_namespace() -> bool {
-    let Ok(map) = crate::hostfs::read_to_string("/proc/self/uid_map") else { return false };
-    !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 #[cfg(test)]

@@ -269,10 +269,6 @@ fn make(
     crate::debug!("made the cgroup of `{}`", making.args.id);
     // Device programs need the host's root; in a user namespace no device node can be made anyway.
     let devices = if making.host.is_privileged() { making.plan.cgroup.devices.as_slice() } else { &[] };
-    trace::step("apply limits and device rules", || cgroup.apply(&making.plan.cgroup.resources, devices))?;
-    if let Some(uid) = making.plan.cgroup.delegate {
-        cgroup.delegate(uid)?;
-    }
     let start = (making.start == StartBy::Socket).then(|| entry.bind_start_socket()).transpose()?;
     if notify::manager().is_some() {
         notify::make_directory(entry)?;
@@ -281,6 +277,7 @@ fn make(
         id: &making.args.id,
         plan: making.plan,
         cgroup,
+        devices,
         rdt: making.rdt,
         start,
         console: sockets.console.take(),

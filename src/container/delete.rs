@@ -63,11 +63,17 @@ pub fn remove_debris(states: &StateDir, id: &str) -> Result<()> {
 
 /// Ends all processes and removes everything, poststop hooks last.
 pub fn remove(entry: Entry, state: &State) -> Result<()> {
-    trace::step("end its processes", || end_processes(&entry, state))?;
+    trace::step("end its processes", || end_init(&entry, state))?;
+    let mut cgroup = cgroup_of(state)?;
+    // Mostly nobody is left. What stands in the way is told by the second try.
+    let removed = trace::step("remove the cgroups", || cgroup.remove_empty()).unwrap_or(false);
+    if !removed {
+        kill_the_rest(&cgroup, state)?;
+    }
     if !state.own_mount_namespace {
         unmount_host_root(&state.rootfs, state.root_mount)?;
     }
-    if !trace::step("remove the cgroups", || cgroup_of(state)?.remove())? {
+    if !removed && !trace::step("remove the cgroups that were in use", || cgroup.remove())? {
         crate::debug!("the cgroup of `{}` is still in use by others", entry.id());
     }
     if let Some(rdt) = &state.rdt {
@@ -86,18 +92,27 @@ pub fn remove(entry: Entry, state: &State) -> Result<()> {
 
 /// Kills init and waits for its end; without a pid namespace of its own, all that is in the cgroup.
 pub fn end_processes(entry: &Entry, state: &State) -> Result<()> {
-    let cgroup = cgroup_of(state)?;
+    end_init(entry, state)?;
+    kill_the_rest(&cgroup_of(state)?, state)
+}
+
+fn end_init(entry: &Entry, state: &State) -> Result<()> {
     if let (_, Some(init)) = entry.status(state)? {
         match sys::pidfd_send_signal(&init, libc::SIGKILL) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
             other => other.doing(|| format!("kill container `{}`", entry.id()))?,
         }
         // A frozen process of cgroup v1 dies only when it is thawed.
+        let cgroup = cgroup_of(state)?;
         if cgroup.is_frozen()? {
             cgroup.thaw()?;
         }
         wait_for_end(&init, state)?;
     }
+    Ok(())
+}
+
+fn kill_the_rest(cgroup: &Manager, state: &State) -> Result<()> {
     // While a container is made its cgroup may still be found to be another's; an init without its
     // creator ends by itself.
     if state.phase == Phase::Creating {

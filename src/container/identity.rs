@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 
 /// One process, distinguishable from a later one with the same id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,10 +113,15 @@ fn read_stat(pid: i32) -> Result<Option<(u8, u64)>, Errno> {
     Ok(state.zip(start_time))
 }
 
+/// Which boot this is; asked once.
 fn boot_id() -> Result<String> {
+    static KNOWN: OnceLock<String> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(known.clone());
+    }
     let path = "/proc/sys/kernel/random/boot_id";
     let text = read_small(path).map_err(failed(format!("read {path}; is /proc mounted?")))?;
-    Ok(text.trim_end().to_string())
+    Ok(KNOWN.get_or_init(|| text.trim_end().to_string()).clone())
 }
 
 /// Reads a file of /proc that fits into one page.

@@ -4,7 +4,7 @@
 use super::hooks;
 use super::netdevice::{self, Moved};
 use super::rdt::Place;
-use crate::bundle::plan::{Mount, MountIdMap, MountSource, NamespaceKind, Plan, Process};
+use crate::bundle::plan::{DeviceRule, Mount, MountIdMap, MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
 use crate::error::{Context, Doing, Failed, anyhow, bail};
 use crate::hostfs;
@@ -17,7 +17,7 @@ use crate::rootfs::mount::{clone_tree, new_filesystem};
 use crate::seccomp::notify;
 use crate::sys::clone::{Forked, clone3, setns};
 use crate::sys::process::{self as sys, Exit};
-use crate::sys::{exe, signal};
+use crate::sys::signal;
 use crate::trace;
 use anyhow::Result;
 use rustix::fs::OFlags;
@@ -31,8 +31,10 @@ pub struct Launch<'a> {
     pub id: &'a str,
     /// The plan.
     pub plan: &'a Plan,
-    /// The container's cgroups, made and limited.
+    /// The container's cgroups, made.
     pub cgroup: &'a Manager,
+    /// Device rules of the cgroup; none leaves those in force.
+    pub devices: &'a [DeviceRule],
     /// The container's resctrl group, made.
     pub rdt: Option<&'a Place>,
     /// The listening start.sock; none for `run`.
@@ -78,9 +80,13 @@ impl Launched {
 pub fn launch(launch: Launch) -> Result<Launched> {
     let procfs = Procfs::open()?;
     let joined = namespaces::open_joined(&launch.plan.namespaces)?;
-    let in_user_namespace = launch.plan.namespaces.has(NamespaceKind::User);
-    let parting = trace::step("part from the executable", || exe::part_from_executable(in_user_namespace))
-        .doing(|| "part from the runtime's executable")?;
+    // In a pid namespace of its own nobody can look at init: there it does this itself, while this
+    // process limits the cgroup.
+    let parts_itself = launch.plan.namespaces.creates(NamespaceKind::Pid);
+    let parting = match parts_itself {
+        true => None,
+        false => init::part_from_executable(launch.plan)?,
+    };
     // From here on nobody may trace this process or read its memory (security R9). In a rootless
     // run the id maps are written first, which a process that is not dumpable would refuse.
     let privileged = launch.host.is_privileged();
@@ -117,6 +123,7 @@ pub fn launch(launch: Launch) -> Result<Launched> {
                 features: MountFeatures::probe(),
                 new_keyring: launch.new_keyring,
                 preserve_fds: launch.preserve_fds,
+                parts_itself,
                 parting,
                 privileged,
                 may_set_groups,
@@ -206,9 +213,19 @@ fn explain_clone(error: &std::io::Error, plan: &Plan) -> anyhow::Error {
     anyhow!("create the namespaces {}: {why}{hint}", kinds.join(", "))
 }
 
+/// Limits the cgroup. Init waits for Begin, so nothing is used of it yet.
+fn limit(launch: &Launch) -> Result<()> {
+    let plan = &launch.plan.cgroup;
+    trace::step("apply limits and device rules", || launch.cgroup.apply(&plan.resources, launch.devices))?;
+    if let Some(uid) = plan.delegate {
+        launch.cgroup.delegate(uid)?;
+    }
+    launch.cgroup.entered(&plan.resources)
+}
+
 /// The host side's part, message by message.
 fn converse(launch: &Launch, procfs: &Procfs, may_set_groups: bool, launched: &mut Launched) -> Result<()> {
-    launch.cgroup.entered(&launch.plan.cgroup.resources)?;
+    limit(launch)?;
     namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, may_set_groups)?;
     raise_hard_limits(launch.plan.process.as_ref(), launched.pid)?;
     set_oom_score(launch.plan.process.as_ref(), procfs, &launched.pid.to_string())?;

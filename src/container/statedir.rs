@@ -423,7 +423,7 @@ impl Entry {
         Ok(bytes)
     }
 
-    /// Writes a file under a temporary name and renames it.
+    /// Writes a file under a temporary name and gives it its name, at once also where there is one.
     fn write_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let temporary = format!(".{name}");
         let write = || -> Result<(), Errno> {
@@ -431,9 +431,20 @@ impl Entry {
             let mut file =
                 std::fs::File::from(rustix::fs::openat(&self.dir, &temporary, flags, PRIVATE_FILE)?);
             file.write_all(bytes).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-            rustix::fs::renameat(&self.dir, &temporary, &self.dir, name)
+            self.place(&temporary, name)
         };
         write().map_err(failed(format!("write {name} of `{}`", self.id)))
+    }
+
+    /// Renames a file over one that may be there. Exchanged first: ext4 writes a file to the disk when
+    /// it is renamed over another, which the state of a container is not worth.
+    fn place(&self, temporary: &str, name: &str) -> Result<(), Errno> {
+        match rustix::fs::renameat_with(&self.dir, temporary, &self.dir, name, RenameFlags::EXCHANGE) {
+            Ok(()) => rustix::fs::unlinkat(&self.dir, temporary, AtFlags::empty()),
+            // There is none, or the filesystem cannot do that.
+            Err(Errno::NOENT | Errno::INVAL) => rustix::fs::renameat(&self.dir, temporary, &self.dir, name),
+            Err(errno) => Err(errno),
+        }
     }
 }
 

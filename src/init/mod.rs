@@ -22,7 +22,7 @@ use crate::procfs::Procfs;
 use crate::rootfs::path::Root;
 use crate::rootfs::{self, Builder, MountFeatures, device, hide};
 use crate::sys::clone::{Forked, clone3, unshare};
-use crate::sys::exe::Parting;
+use crate::sys::exe::{self, Parting};
 use crate::sys::process as sys;
 use crate::trace;
 use anyhow::Result;
@@ -59,7 +59,9 @@ pub struct Job<'a> {
     pub new_keyring: bool,
     /// Descriptors from 3 up that the process keeps.
     pub preserve_fds: u32,
-    /// What only root of the user namespace can do about the executable file.
+    /// Whether init parts from the executable file; else the host side has done that.
+    pub parts_itself: bool,
+    /// What only root of the user namespace can do about it.
     pub parting: Option<Parting>,
     /// Whether the host side is root on the host.
     pub privileged: bool,
@@ -111,10 +113,12 @@ fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
 /// Everything that can fail, so that `create` fails and not `start`.
 fn prepare(job: &Job) -> Result<Option<process::Ready>> {
     close_inherited(job)?;
+    let own_parting = if job.parts_itself { part_from_executable(job.plan)? } else { None };
     job.channel.expect(&Message::Begin)?;
     trace::step("enter the cgroups", || enter_cgroups(&job.cgroup_tasks))?;
     identity::all_cpus()?;
-    trace::step("enter the namespaces", || enter_namespaces(job))?;
+    let parting = own_parting.as_ref().or(job.parting.as_ref());
+    trace::step("enter the namespaces", || enter_namespaces(job, parting))?;
     await_network_devices(job)?;
     // Files and directories that the runtime makes have the modes that it says.
     let umask = rustix::process::umask(Mode::empty());
@@ -163,6 +167,13 @@ fn close_inherited(job: &Job) -> Result<()> {
     sys::close_all_but(&mut keep).doing(|| "close inherited descriptors")
 }
 
+/// Parts from the executable before anything of a container can see this process (security R10).
+pub fn part_from_executable(plan: &Plan) -> Result<Option<Parting>> {
+    let in_user_namespace = plan.namespaces.has(NamespaceKind::User);
+    trace::step("part from the executable", || exe::part_from_executable(in_user_namespace))
+        .doing(|| "part from the runtime's executable")
+}
+
 /// While init waits, a process in its pid namespace may look at it: it holds nothing of the host but
 /// what it waits on, and files for the output of hooks.
 fn close_for_waiting(job: &Job, waits_on: &OwnedFd) -> Result<()> {
@@ -189,12 +200,12 @@ fn enter_cgroups(tasks: &[OwnedFd]) -> Result<()> {
     Ok(())
 }
 
-fn enter_namespaces(job: &Job) -> Result<()> {
+fn enter_namespaces(job: &Job, parting: Option<&Parting>) -> Result<()> {
     let plan = &job.plan.namespaces;
     namespaces::join(&job.joined, plan)?;
     if plan.has(NamespaceKind::User) {
         become_root_inside(job.privileged && !job.plan.extensions.keep_groups)?;
-        if let Some(parting) = &job.parting {
+        if let Some(parting) = parting {
             parting.finish().doing(|| "part from the runtime's executable")?;
         }
     }

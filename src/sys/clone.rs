@@ -69,7 +69,7 @@ pub fn unshare(flags: u64) -> io::Result<()> {
 
 /// ioctl_ns(2) NS_GET_NSTYPE: the CLONE_NEW… flag of a namespace file.
 pub fn namespace_type(fd: impl AsFd) -> io::Result<u64> {
-    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
     // SAFETY: the request takes no argument and returns an integer.
     let kind = unsafe { check(libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_NSTYPE).into())? };
     Ok(kind as u64)

@@ -1,8 +1,8 @@
 //! Parting from the executable file (security R10). The text, data and read-only data of this
 //! process are moved to private memory and /proc/PID/exe is pointed at an empty, sealed memory
 //! file, so that nothing inside a container can open the host's binary, execute it as an
-//! interpreter, or share a page with it. Called once by the host side before it clones init or an
-//! exec'd process.
+//! interpreter, or share a page with it. Called once: by init itself, or by the host side before it
+//! clones a process into a pid namespace where others could look at it.
 
 use super::check;
 use linux_raw_sys::prctl::prctl_mm_map;
@@ -24,11 +24,24 @@ pub fn part_from_executable(will_be: bool) -> io::Result<Option<Parting>> {
         privatise(&segment)?;
     }
     let file = empty_sealed_file()?;
+    if replace_alone(&file).is_ok() {
+        return Ok(None);
+    }
     let parting = Parting { map: memory_map(&file)?, file };
     match parting.finish() {
         Err(error) if will_be && error.raw_os_error() == Some(libc::EPERM) => Ok(Some(parting)),
         done => done.map(|()| None),
     }
+}
+
+/// prctl(PR_SET_MM, PR_SET_MM_EXE_FILE): the executable file and nothing else. Needs CAP_SYS_RESOURCE
+/// on the host.
+fn replace_alone(file: &OwnedFd) -> io::Result<()> {
+    // SAFETY: plain integers; the kernel refuses while a mapping of the old file is left.
+    unsafe {
+        check(libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_EXE_FILE, file.as_raw_fd(), 0u64, 0u64).into())?
+    };
+    Ok(())
 }
 
 /// What is left of parting from the executable file.

@@ -12,9 +12,9 @@ pub mod process;
 pub mod pty;
 pub mod signal;
 pub mod spawn;
+pub mod start;
 #[cfg(test)]
 mod tests;
-pub mod start;
 
 use std::io;
 

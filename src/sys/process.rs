@@ -257,7 +257,10 @@ pub fn loopback_up(socket: impl AsFd) -> io::Result<()> {
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
     // SAFETY: the request outlives the call and is of the type that SIOCSIFFLAGS takes.
-    unsafe { check(libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request).into())? };
+    unsafe {
+        let flags = libc::SIOCSIFFLAGS as libc::Ioctl;
+        check(libc::ioctl(socket.as_fd().as_raw_fd(), flags, &raw const request).into())?
+    };
     Ok(())
 }
 

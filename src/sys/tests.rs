@@ -185,6 +185,20 @@ fn programs_that_cannot_be_started() {
     assert_eq!(status, 0);
 }
 
+#[test]
+fn the_start_opens_what_is_missing() {
+    refused(signal::ignore(libc::SIGKILL), Errno::INVAL);
+    unknown(&[libc::SYS_rt_sigaction], || fails(super::start::prepare(), &[libc::ENOSYS]));
+    let status = in_child(|| {
+        // SAFETY: nobody in this child uses the descriptor.
+        assert_eq!(unsafe { libc::close(0) }, 0);
+        super::start::prepare().unwrap();
+        let stat = rustix::fs::fstat(std::io::stdin()).unwrap();
+        assert_eq!(stat.st_rdev, rustix::fs::fstat(null()).unwrap().st_rdev);
+    });
+    assert_eq!(status, 0);
+}
+
 /// Every wrapper that can fail is called here or in the tests of its own file.
 #[test]
 fn no_wrapper_is_left_out() {
