@@ -42,6 +42,7 @@ pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&
             Some("the program is found in another directory of PATH")
         }
         SYS_openat2 if call.object == "/" => Some("the working directory is opened again as its user"),
+        SYS_getcwd => Some("the working directory is entered again as its user"),
         SYS_read if call.object.starts_with("pipe:") => Some("what a hook prints only goes into an error"),
         SYS_mknodat => Some("the host's device is mounted instead, as in a user namespace"),
         SYS_socket => Some("a socket of another family brings the loopback interface up as well"),

@@ -193,7 +193,7 @@ impl Sweep {
         let retried = *errno == libc::EINTR;
         // Init had said that it was ready, or had been reaped by its parent before `start` looked at it.
         let ended = (fault.action == Action::Kill
-            || [libc::SYS_recvmsg, libc::SYS_close_range].contains(&call.number))
+            || [libc::SYS_recvmsg, libc::SYS_close_range, libc::SYS_accept4].contains(&call.number))
             && matches!(self.scenario.verb, Verb::Create | Verb::Start);
         if ended && self.scenario.t.status() == "stopped" {
             return Ok(End::Killed);
