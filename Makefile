@@ -16,7 +16,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
 
-.PHONY: all build demo test fault test-security test-v2 test-criu soak bench lint errors docs docs-check conformance integration integration-v2 deny dist dist-tarball install clean help
+.PHONY: all build demo test fault test-security test-v2 test-criu soak bench lint errors pages docs conformance integration integration-v2 deny dist dist-tarball install clean help
 
 all: build
 
@@ -32,9 +32,10 @@ help:
 	@echo 'make bench [PEERS="crun runc"] [QUICK=1] [SCENARIO="run exec"]   oxrun and others side by side (root)'
 	@echo 'make lint         formatting and clippy, warnings denied, and `make deny`'
 	@echo 'make deny         licences, sources and versions of all crates'
+	@echo 'make pages        man pages, completions and docs/errors.md anew, from the source'
+	@echo 'make docs         fails when one of these is stale, or a link in the documents'
 	@echo 'make dist         $(DIST): a tarball with the SBOM, and checksums'
 	@echo 'make errors       which errors of the source no test has seen (root)'
-	@echo 'make docs         docs/errors.md from the source'
 	@echo 'make conformance SUITE=DIR   a built validation suite against the binary (root)'
 	@echo 'make integration [ENGINES="ctr docker"]   real engines on top of the binary, or of RUNTIME=… (root)'
 	@echo 'make integration-v2 [ENGINES="cri"]   engines with systemd cgroups in a virtual machine'
@@ -110,12 +111,15 @@ errors:
 	-OXRUN_ERRORS_SEEN=$(CURDIR)/target/errors-seen cargo test --no-fail-fast --target $(TARGET)
 	cargo test --target $(TARGET) --lib errors_that_no_test_has_seen -- --ignored --nocapture
 
-# What of docs/ is made from the source.
-docs:
-	OXRUN_WRITE_DOCS=1 cargo test --target $(TARGET) --lib the_page_is_up_to_date -- --ignored
+# What is made from the source: man pages, completions, the list of errors.
+pages:
+	cargo run --quiet --target $(TARGET) --example pages
+	OXRUN_WRITE_DOCS=1 cargo test --quiet --target $(TARGET) --lib the_page_is_up_to_date -- --ignored
 
-docs-check:
-	cargo test --target $(TARGET) --lib the_page_is_up_to_date -- --ignored
+docs:
+	tools/check-docs
+	cargo test --quiet --target $(TARGET) --test pages
+	cargo test --quiet --target $(TARGET) --lib the_page_is_up_to_date -- --ignored
 
 conformance: build
 	@test -n "$(SUITE)" || { echo 'make conformance SUITE=DIR: the directory of a built suite is missing' >&2; exit 1; }

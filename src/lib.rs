@@ -1,5 +1,6 @@
 //! oxrun: an OCI container runtime. Arguments become a command, the command an exit status. The binary
-//! calls `main`; nothing else is meant for other crates, which is why only it is public.
+//! calls `main`; the makers of man pages and completions are public for `make pages`. Nothing is meant for
+//! other crates.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests set up and look at what they like"))]
 
@@ -21,6 +22,9 @@ mod rootfs;
 mod seccomp;
 mod sys;
 mod trace;
+
+pub use cli::completion::completions;
+pub use cli::manual::man_pages;
 
 use crate::error::bail;
 use anyhow::Result;

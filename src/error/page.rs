@@ -1,5 +1,5 @@
 //! docs/errors.md, made from the source: every place that makes an error, by step, and the tables of
-//! `step`. `make docs` writes it, `make docs-check` compares it; `make errors` says which of the places no test has reached.
+//! `step`. `make pages` writes it, `make docs` compares it; `make errors` says which of the places no test has reached.
 
 use super::step::{Kind, Step};
 use regex_lite::Regex;
@@ -183,7 +183,7 @@ fn numbers(kind: Kind) -> String {
 const HEAD: &str = "\
 # Errors
 
-This page is made from the source: `make docs` writes it, `make docs-check` fails when it is stale.
+This page is made from the source: `make pages` writes it, `make docs` fails when it is stale.
 
 An error is one line: what was being done, to what, why it failed, and what to do about it. With
 `--log-format json` the line has, beside `level`, `msg` and `time`:
@@ -202,14 +202,14 @@ An error is one line: what was being done, to what, why it failed, and what to d
 ";
 
 #[test]
-#[ignore = "run by `make docs` and `make docs-check`"]
+#[ignore = "run by `make pages` and `make docs`"]
 fn the_page_is_up_to_date() {
     let file = root().join("docs/errors.md");
     if std::env::var_os("OXRUN_WRITE_DOCS").is_some() {
         std::fs::write(&file, page()).unwrap();
     }
     let same = std::fs::read_to_string(&file).is_ok_and(|text| text == page());
-    assert!(same, "docs/errors.md is stale: run `make docs`");
+    assert!(same, "docs/errors.md is stale: run `make pages`");
 }
 
 #[test]
