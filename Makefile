@@ -10,13 +10,13 @@ TARGET  ?= $(if $(wildcard $(shell rustc --print target-libdir --target $(MUSL))
 PREFIX  ?= /usr/local
 BINARY  := target/$(TARGET)/release/oxrun
 DIST    := build/dist
-DIST_PARTS := dist-tarball
+DIST_PARTS := dist-tarball dist-deb
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 # A linker and the static C library to build; busybox is the root filesystem of demo and tests.
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
 
-.PHONY: all build demo test fault test-security test-v2 test-criu soak bench lint errors pages docs conformance integration integration-v2 deny dist dist-tarball install clean help
+.PHONY: all build demo test fault test-security test-v2 test-criu soak bench lint errors pages docs conformance integration integration-v2 deny dist dist-tarball dist-deb dist-check install clean help
 
 all: build
 
@@ -34,12 +34,13 @@ help:
 	@echo 'make deny         licences, sources and versions of all crates'
 	@echo 'make pages        man pages, completions and docs/errors.md anew, from the source'
 	@echo 'make docs         fails when one of these is stale, or a link in the documents'
-	@echo 'make dist         $(DIST): a tarball with the SBOM, and checksums'
+	@echo 'make dist         $(DIST): a tarball, a Debian package, the SBOM, and checksums'
+	@echo 'make dist-check   makes the archives twice and compares them'
 	@echo 'make errors       which errors of the source no test has seen (root)'
 	@echo 'make conformance SUITE=DIR   a built validation suite against the binary (root)'
 	@echo 'make integration [ENGINES="ctr docker"]   real engines on top of the binary, or of RUNTIME=… (root)'
 	@echo 'make integration-v2 [ENGINES="cri"]   engines with systemd cgroups in a virtual machine'
-	@echo 'make install      to $$(DESTDIR)$$(PREFIX)/sbin'
+	@echo 'make install      binary, man pages and completions to $$(DESTDIR)$$(PREFIX)'
 
 build:
 	@tools/packages $(BUILD_PACKAGES)
@@ -104,6 +105,17 @@ dist: $(DIST_PARTS)
 dist-tarball: build deny
 	tools/dist $(BINARY) $(TARGET) $(DIST)
 
+dist-deb: build deny
+	tools/deb $(BINARY) $(TARGET) $(DIST)
+
+# The second time in another time zone, with another file mode mask and a second later.
+dist-check: build
+	rm -rf build/dist-check
+	umask 022; for make in dist deb; do tools/$$make $(BINARY) $(TARGET) build/dist-check/1 || exit 1; done
+	sleep 1.1
+	umask 077; for make in dist deb; do TZ=UTC-3 tools/$$make $(BINARY) $(TARGET) build/dist-check/2 || exit 1; done
+	diff -r build/dist-check/1 build/dist-check/2 && rm -r build/dist-check
+
 # Which errors of the source no test has seen: every error that a test run meets leaves its line.
 errors:
 	@tools/packages $(TEST_PACKAGES)
@@ -134,7 +146,7 @@ integration-v2:
 	@tools/test-v2 integration $(ENGINES)
 
 install: build
-	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/sbin/oxrun
+	tools/install $(BINARY) '$(DESTDIR)' '$(PREFIX)'
 
 clean:
 	cargo clean
