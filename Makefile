@@ -120,18 +120,18 @@ dist-check: build
 errors:
 	@tools/packages $(TEST_PACKAGES)
 	rm -f target/errors-seen
-	-OXRUN_ERRORS_SEEN=$(CURDIR)/target/errors-seen cargo test --no-fail-fast --target $(TARGET)
-	cargo test --target $(TARGET) --lib errors_that_no_test_has_seen -- --ignored --nocapture
+	-OXRUN_ERRORS_SEEN=$(CURDIR)/target/errors-seen cargo test --no-fail-fast --target $(GNU)
+	cargo test --target $(GNU) --lib errors_that_no_test_has_seen -- --ignored --nocapture
 
 # What is made from the source: man pages, completions, the list of errors.
 pages:
-	cargo run --quiet --target $(TARGET) --example pages
-	OXRUN_WRITE_DOCS=1 cargo test --quiet --target $(TARGET) --lib the_page_is_up_to_date -- --ignored
+	cargo run --quiet --target $(GNU) --example pages
+	OXRUN_WRITE_DOCS=1 cargo test --quiet --target $(GNU) --lib the_page_is_up_to_date -- --ignored
 
 docs:
 	tools/check-docs
-	cargo test --quiet --target $(TARGET) --test pages
-	cargo test --quiet --target $(TARGET) --lib the_page_is_up_to_date -- --ignored
+	cargo test --quiet --target $(GNU) --test pages
+	cargo test --quiet --target $(GNU) --lib the_page_is_up_to_date -- --ignored
 
 conformance: build
 	@test -n "$(SUITE)" || { echo 'make conformance SUITE=DIR: the directory of a built suite is missing' >&2; exit 1; }

@@ -1,11 +1,12 @@
 # bash completion for oxrun(8). By `make pages` from src/cli/table.rs.
 
-_oxrun_commands='create delete events exec features gc kill list mounts pause ps resume run seccomp spec start state update help'
+_oxrun_commands='checkpoint create delete events exec features gc kill list mounts pause ps restore resume run seccomp spec start state update help'
 
 # The options of a command; '' has those before the command.
 _oxrun_options() {
     case $1 in
         '') echo '--debug --log --log-format --log-level --root --systemd-cgroup --trace --cgroup-manager --rootless --help --version' ;;
+        'checkpoint') echo '--image-path --work-path --parent-path --leave-running --pre-dump --tcp-established --tcp-close --tcp-skip-in-flight --ext-unix-sk --shell-job --lazy-pages --status-fd --page-server --file-locks --manage-cgroups-mode --empty-ns --auto-dedup --link-remap --network-lock --help' ;;
         'create') echo '--bundle --config --console-socket --pid-file --pidfd-socket --preserve-fds --no-pivot --no-new-keyring --no-subreaper --help' ;;
         'delete') echo '--force --regex --help' ;;
         'events') echo '--stats --interval --format --follow --help' ;;
@@ -17,6 +18,7 @@ _oxrun_options() {
         'mounts') echo '--help' ;;
         'pause') echo '--help' ;;
         'ps') echo '--format --help' ;;
+        'restore') echo '--image-path --work-path --bundle --console-socket --pid-file --pidfd-socket --detach --no-subreaper --no-pivot --no-new-keyring --tcp-established --tcp-close --ext-unix-sk --shell-job --lazy-pages --file-locks --manage-cgroups-mode --empty-ns --auto-dedup --lsm-profile --lsm-mount-context --help' ;;
         'resume') echo '--help' ;;
         'run') echo '--bundle --config --console-socket --pid-file --pidfd-socket --preserve-fds --detach --keep --no-pivot --no-new-keyring --no-subreaper --help' ;;
         'seccomp') echo '--arch --help' ;;
@@ -37,6 +39,14 @@ _oxrun_value() {
         ':--trace') echo 'file' ;;
         ':--cgroup-manager') echo 'words cgroupfs systemd disabled' ;;
         ':--rootless') echo 'words true false auto' ;;
+        'checkpoint:--image-path') echo 'directory' ;;
+        'checkpoint:--work-path') echo 'directory' ;;
+        'checkpoint:--parent-path') echo 'directory' ;;
+        'checkpoint:--status-fd') echo 'free' ;;
+        'checkpoint:--page-server') echo 'free' ;;
+        'checkpoint:--manage-cgroups-mode') echo 'free' ;;
+        'checkpoint:--empty-ns') echo 'free' ;;
+        'checkpoint:--network-lock') echo 'free' ;;
         'create:-b' | 'create:--bundle') echo 'directory' ;;
         'create:-f' | 'create:--config') echo 'file' ;;
         'create:--console-socket') echo 'file' ;;
@@ -61,6 +71,16 @@ _oxrun_value() {
         'gc:-f' | 'gc:--format') echo 'words table json' ;;
         'list:-f' | 'list:--format') echo 'words table json' ;;
         'ps:-f' | 'ps:--format') echo 'words table json' ;;
+        'restore:--image-path') echo 'directory' ;;
+        'restore:--work-path') echo 'directory' ;;
+        'restore:-b' | 'restore:--bundle') echo 'directory' ;;
+        'restore:--console-socket') echo 'file' ;;
+        'restore:--pid-file') echo 'file' ;;
+        'restore:--pidfd-socket') echo 'file' ;;
+        'restore:--manage-cgroups-mode') echo 'free' ;;
+        'restore:--empty-ns') echo 'free' ;;
+        'restore:--lsm-profile') echo 'free' ;;
+        'restore:--lsm-mount-context') echo 'free' ;;
         'run:-b' | 'run:--bundle') echo 'directory' ;;
         'run:-f' | 'run:--config') echo 'file' ;;
         'run:--console-socket') echo 'file' ;;
@@ -96,6 +116,7 @@ _oxrun_value() {
 # COMMAND:INDEX to what this argument is.
 _oxrun_argument() {
     case $1 in
+        'checkpoint:0') echo 'id' ;;
         'create:0') echo 'id' ;;
         'delete:0') echo 'id' ;;
         'events:0') echo 'id' ;;
@@ -111,6 +132,7 @@ _oxrun_argument() {
         'ps:0') echo 'id' ;;
         'ps:1') echo 'free' ;;
         'ps:2') echo 'free' ;;
+        'restore:0') echo 'id' ;;
         'resume:0') echo 'id' ;;
         'run:0') echo 'id' ;;
         'seccomp:0') echo 'words explain' ;;

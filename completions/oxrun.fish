@@ -5,6 +5,8 @@ function __oxrun_takes_value
     switch $argv[1]
         case ''
             contains -- $argv[2] --log --log-format --log-level --root --trace --cgroup-manager --rootless
+        case checkpoint
+            contains -- $argv[2] --image-path --work-path --parent-path --status-fd --page-server --manage-cgroups-mode --empty-ns --network-lock
         case create
             contains -- $argv[2] -b --bundle -f --config --console-socket --pid-file --pidfd-socket --preserve-fds
         case events
@@ -17,6 +19,8 @@ function __oxrun_takes_value
             contains -- $argv[2] -f --format
         case ps
             contains -- $argv[2] -f --format
+        case restore
+            contains -- $argv[2] --image-path --work-path -b --bundle --console-socket --pid-file --pidfd-socket --manage-cgroups-mode --empty-ns --lsm-profile --lsm-mount-context
         case run
             contains -- $argv[2] -b --bundle -f --config --console-socket --pid-file --pidfd-socket --preserve-fds
         case seccomp
@@ -90,6 +94,7 @@ complete -c oxrun -n '__oxrun_in ""' -l cgroup-manager -x -a 'cgroupfs systemd d
 complete -c oxrun -n '__oxrun_in ""' -l rootless -x -a 'true false auto' -d 'tolerate missing rights to cgroups: true, false or auto (default)'
 complete -c oxrun -n '__oxrun_in ""' -s h -l help -d 'show this help'
 complete -c oxrun -n '__oxrun_in ""' -s v -s V -l version -d 'show the version'
+complete -c oxrun -n '__oxrun_at "" 0' -a checkpoint -d 'write a running container to images'
 complete -c oxrun -n '__oxrun_at "" 0' -a create -d 'create a container'
 complete -c oxrun -n '__oxrun_at "" 0' -a delete -d 'remove a container and all it holds'
 complete -c oxrun -n '__oxrun_at "" 0' -a events -d 'show statistics and events of a container'
@@ -101,6 +106,7 @@ complete -c oxrun -n '__oxrun_at "" 0' -a list -d 'list the containers'
 complete -c oxrun -n '__oxrun_at "" 0' -a mounts -d 'add mounts to a running container or remove them'
 complete -c oxrun -n '__oxrun_at "" 0' -a pause -d 'suspend all processes of a container'
 complete -c oxrun -n '__oxrun_at "" 0' -a ps -d 'show the processes of a container'
+complete -c oxrun -n '__oxrun_at "" 0' -a restore -d 'make a container from the images of a checkpoint'
 complete -c oxrun -n '__oxrun_at "" 0' -a resume -d 'let the processes of a paused container go on'
 complete -c oxrun -n '__oxrun_at "" 0' -a run -d 'create and start a container, and wait for it'
 complete -c oxrun -n '__oxrun_at "" 0' -a seccomp -d 'show what a seccomp profile does'
@@ -109,7 +115,28 @@ complete -c oxrun -n '__oxrun_at "" 0' -a start -d 'run the program of a created
 complete -c oxrun -n '__oxrun_at "" 0' -a state -d 'show the state of a container'
 complete -c oxrun -n '__oxrun_at "" 0' -a update -d 'change the limits of a container'
 complete -c oxrun -n '__oxrun_at "" 0' -a help -d 'show the help of a command'
-complete -c oxrun -n '__oxrun_at help 0' -a 'create delete events exec features gc kill list mounts pause ps resume run seccomp spec start state update'
+complete -c oxrun -n '__oxrun_at help 0' -a 'checkpoint create delete events exec features gc kill list mounts pause ps restore resume run seccomp spec start state update'
+complete -c oxrun -n '__oxrun_in checkpoint' -l image-path -x -a '(__fish_complete_directories (commandline -ct))' -d 'the directory of the images (default: checkpoint in the current one)'
+complete -c oxrun -n '__oxrun_in checkpoint' -l work-path -x -a '(__fish_complete_directories (commandline -ct))' -d 'the directory of logs and passing files (default: that of the images)'
+complete -c oxrun -n '__oxrun_in checkpoint' -l parent-path -x -a '(__fish_complete_directories (commandline -ct))' -d 'the images of an earlier --pre-dump, relative to --image-path'
+complete -c oxrun -n '__oxrun_in checkpoint' -l leave-running -d 'let the container go on'
+complete -c oxrun -n '__oxrun_in checkpoint' -l pre-dump -d 'write memory alone and let the container go on'
+complete -c oxrun -n '__oxrun_in checkpoint' -l tcp-established -d 'keep established TCP connections'
+complete -c oxrun -n '__oxrun_in checkpoint' -l tcp-close -d 'close established TCP connections'
+complete -c oxrun -n '__oxrun_in checkpoint' -l tcp-skip-in-flight -d 'leave out TCP connections that are not accepted yet'
+complete -c oxrun -n '__oxrun_in checkpoint' -l ext-unix-sk -d 'unix sockets may be connected to the outside'
+complete -c oxrun -n '__oxrun_in checkpoint' -l shell-job -d 'the terminal, or the session\'s leader, may be outside'
+complete -c oxrun -n '__oxrun_in checkpoint' -l lazy-pages -d 'transfer memory when it is touched (userfaultfd)'
+complete -c oxrun -n '__oxrun_in checkpoint' -l status-fd -x -d 'write a null byte to this descriptor when pages are served'
+complete -c oxrun -n '__oxrun_in checkpoint' -l page-server -x -d 'send pages there; with --lazy-pages, serve them there'
+complete -c oxrun -n '__oxrun_in checkpoint' -l file-locks -d 'keep file locks'
+complete -c oxrun -n '__oxrun_in checkpoint' -l manage-cgroups-mode -x -d 'how cgroups below the container\'s are kept: soft (default), full, strict or ignore'
+complete -c oxrun -n '__oxrun_in checkpoint' -l empty-ns -x -d 'leave out what is in this namespace: network'
+complete -c oxrun -n '__oxrun_in checkpoint' -l auto-dedup -d 'free pages of earlier images that are not needed any more'
+complete -c oxrun -n '__oxrun_in checkpoint' -l link-remap -d 'give removed files that are still open a name'
+complete -c oxrun -n '__oxrun_in checkpoint' -l network-lock -x -d 'how packets are held back meanwhile: iptables (default), nftables or skip'
+complete -c oxrun -n '__oxrun_in checkpoint' -s h -l help -d 'show this help'
+complete -c oxrun -n '__oxrun_at checkpoint 0' -a '(__oxrun_ids)'
 complete -c oxrun -n '__oxrun_in create' -s b -l bundle -x -a '(__fish_complete_directories (commandline -ct))' -d 'the bundle directory (default: the current one)'
 complete -c oxrun -n '__oxrun_in create' -s f -l config -r -F -d 'read this file instead of config.json in the bundle'
 complete -c oxrun -n '__oxrun_in create' -l console-socket -r -F -d 'send the terminal\'s master side over this unix socket'
@@ -171,6 +198,29 @@ complete -c oxrun -n '__oxrun_at pause 0' -a '(__oxrun_ids)'
 complete -c oxrun -n '__oxrun_in ps' -s f -l format -x -a 'table json' -d 'shape of the output: table (default) or json'
 complete -c oxrun -n '__oxrun_in ps' -s h -l help -d 'show this help'
 complete -c oxrun -n '__oxrun_at ps 0' -a '(__oxrun_ids)'
+complete -c oxrun -n '__oxrun_in restore' -l image-path -x -a '(__fish_complete_directories (commandline -ct))' -d 'the directory of the images (default: checkpoint in the current one)'
+complete -c oxrun -n '__oxrun_in restore' -l work-path -x -a '(__fish_complete_directories (commandline -ct))' -d 'the directory of logs and passing files (default: that of the images)'
+complete -c oxrun -n '__oxrun_in restore' -s b -l bundle -x -a '(__fish_complete_directories (commandline -ct))' -d 'the bundle directory (default: the current one)'
+complete -c oxrun -n '__oxrun_in restore' -l console-socket -r -F -d 'send the terminal\'s master side over this unix socket'
+complete -c oxrun -n '__oxrun_in restore' -l pid-file -r -F -d 'write the process id to this file'
+complete -c oxrun -n '__oxrun_in restore' -l pidfd-socket -r -F -d 'send a pidfd of the process over this unix socket'
+complete -c oxrun -n '__oxrun_in restore' -s d -l detach -d 'return once the process runs instead of waiting for it'
+complete -c oxrun -n '__oxrun_in restore' -l no-subreaper -d 'do not become a subreaper'
+complete -c oxrun -n '__oxrun_in restore' -l no-pivot -d 'change the root without pivot_root, for a root filesystem on a ramdisk'
+complete -c oxrun -n '__oxrun_in restore' -l no-new-keyring -d 'keep the caller\'s session keyring instead of making a new one'
+complete -c oxrun -n '__oxrun_in restore' -l tcp-established -d 'keep established TCP connections'
+complete -c oxrun -n '__oxrun_in restore' -l tcp-close -d 'close established TCP connections'
+complete -c oxrun -n '__oxrun_in restore' -l ext-unix-sk -d 'unix sockets may be connected to the outside'
+complete -c oxrun -n '__oxrun_in restore' -l shell-job -d 'the terminal, or the session\'s leader, may be outside'
+complete -c oxrun -n '__oxrun_in restore' -l lazy-pages -d 'transfer memory when it is touched (userfaultfd)'
+complete -c oxrun -n '__oxrun_in restore' -l file-locks -d 'keep file locks'
+complete -c oxrun -n '__oxrun_in restore' -l manage-cgroups-mode -x -d 'how cgroups below the container\'s are kept: soft (default), full, strict or ignore'
+complete -c oxrun -n '__oxrun_in restore' -l empty-ns -x -d 'leave out what is in this namespace: network'
+complete -c oxrun -n '__oxrun_in restore' -l auto-dedup -d 'free pages of earlier images that are not needed any more'
+complete -c oxrun -n '__oxrun_in restore' -l lsm-profile -x -d 'give the processes this apparmor or selinux profile'
+complete -c oxrun -n '__oxrun_in restore' -l lsm-mount-context -x -d 'give mounts this SELinux context'
+complete -c oxrun -n '__oxrun_in restore' -s h -l help -d 'show this help'
+complete -c oxrun -n '__oxrun_at restore 0' -a '(__oxrun_ids)'
 complete -c oxrun -n '__oxrun_in resume' -s h -l help -d 'show this help'
 complete -c oxrun -n '__oxrun_at resume 0' -a '(__oxrun_ids)'
 complete -c oxrun -n '__oxrun_in run' -s b -l bundle -x -a '(__fish_complete_directories (commandline -ct))' -d 'the bundle directory (default: the current one)'
