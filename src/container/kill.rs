@@ -38,6 +38,7 @@ pub fn kill(states: &StateDir, id: &str, signal: i32, all: bool) -> Result<()> {
         let cgroup = cgroup_of(&state)?;
         if let Err(error) = cgroup.thaw()
             && cgroup.exists()
+            && !super::identity::ended(&init)?
         {
             return Err(error);
         }

@@ -36,22 +36,22 @@ table! {
     Step {
         Usage "usage" "The command line is read.", "`oxrun COMMAND --help` shows the options.";
         Config "config" "The bundle is read and config.json checked.",
-            "`oxrun check` shows all problems of a bundle at once.";
+            "The message lists all problems of the bundle at once, each with its place.";
         State "state" "The container is found and its state compared with what is asked for.",
             "`oxrun list` and `oxrun state ID` show what there is; `--root` must be the same in all commands.";
         Runtime "runtime" "The runtime prepares itself, clones the container's process and talks to it.",
             "`--debug` shows the steps; limits of processes, descriptors and memory are the usual reasons.";
         Namespace "namespace" "Namespaces are made or joined, and ids mapped.",
-            "`oxrun doctor` shows which namespaces and id ranges this host gives to the caller.";
+            "/etc/subuid, /etc/subgid and /proc/sys/user say which namespaces and id ranges the caller has.";
         Setup "setup" "Inside its namespaces, the container is set up: names, sysctls, keyring.",
             "The member of config.json that the text names decides.";
         Mount "mount" "The root filesystem and the mounts are made.",
-            "The text names source, target and member; `oxrun check` looks for missing sources.";
+            "The text names source, target and member.";
         Device "device" "Device nodes are made, or bound from the host in a user namespace.",
             "linux.devices, and the default devices on /dev.";
         Mask "mask" "Paths are hidden or made read-only.", "linux.maskedPaths and linux.readonlyPaths.";
         Cgroup "cgroup" "The cgroup is made, limited, read or removed.",
-            "`oxrun doctor` shows the controllers; linux.cgroupsPath and linux.resources decide.";
+            "/proc/self/cgroup and cgroup.controllers show what there is; linux.cgroupsPath and linux.resources decide.";
         Seccomp "seccomp" "The seccomp filter is compiled, loaded, or handed to its agent.",
             "`oxrun seccomp explain` shows what a profile does.";
         Identity "identity" "The process becomes its user, with its capabilities, labels and limits.",
@@ -60,7 +60,7 @@ table! {
         Terminal "terminal" "The terminal is made and handed over.",
             "process.terminal and --console-socket belong together.";
         Network "network" "Network devices are moved.", "linux.netDevices, and `ip link` on the host.";
-        Rdt "rdt" "The resctrl group is made.", "linux.intelRdt; `oxrun doctor` says whether there is resctrl.";
+        Rdt "rdt" "The resctrl group is made.", "linux.intelRdt; /sys/fs/resctrl must be mounted.";
         Exec "exec" "The program is found and executed.", "The text in brackets says what is wrong with the file.";
         Checkpoint "checkpoint" "The container is checkpointed or restored.",
             "The log of CRIU is in the work directory.";
@@ -79,7 +79,7 @@ table! {
         Limit "limit" "A limit of memory, processes, descriptors, sizes or space is reached.",
             "Raise the limit that the text names, or use less.";
         Unsupported "unsupported" "This kernel or filesystem does not have it.",
-            "`oxrun doctor` shows what this host offers; leave the feature out, or use a newer kernel.";
+            "Leave the feature out, or use a newer kernel.";
         Invalid "invalid" "The value is not one that can be taken.", "Correct the value that the text names.";
         Timeout "timeout" "The other side did not answer in time.", "Look at the process that was asked.";
         Lost "lost" "The other side of a connection is gone.", "Look at the process that should listen.";

@@ -17,6 +17,7 @@ mod cgroups;
 mod checkpoint;
 mod checkpoint_fake;
 mod checkpoint_options;
+mod concurrency;
 mod create_failures;
 mod docker;
 mod edges;
