@@ -6,6 +6,7 @@
 //! A script is straight: after `clone` the child goes on with the next line and never passes `exec`,
 //! the caller goes on after the line `parent`. The C library's start is part of the time, as it is of
 //! any program's; the scenario "an empty program" shows how much that is.
+#![allow(clippy::disallowed_methods)]
 #![no_main]
 
 use libc::{c_char, c_int, c_long};

@@ -3,6 +3,7 @@
 //! In every scenario the runtimes take turns (A B C A B C …), so that what else happens on the
 //! machine happens to all of them. Each command is started by posix_spawn(3) from this one-threaded
 //! process and timed from before the start until it has ended.
+#![allow(clippy::disallowed_methods)]
 
 mod bundles;
 mod filter;
