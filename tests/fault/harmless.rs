@@ -42,6 +42,9 @@ pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&
             Some("the program is found in another directory of PATH")
         }
         SYS_openat2 if call.object == "/" => Some("the working directory is opened again as its user"),
+        SYS_write if call.object.ends_with("/freezer.state") => {
+            Some("a killed process that has ended need not be thawed")
+        }
         SYS_getcwd => Some("the working directory is entered again as its user"),
         SYS_read if call.object.starts_with("pipe:") => Some("what a hook prints only goes into an error"),
         SYS_mknodat => Some("the host's device is mounted instead, as in a user namespace"),
