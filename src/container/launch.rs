@@ -80,8 +80,8 @@ impl Launched {
 pub fn launch(launch: Launch) -> Result<Launched> {
     let procfs = Procfs::open()?;
     let joined = namespaces::open_joined(&launch.plan.namespaces)?;
-    // In a pid namespace of its own nobody can look at init: there it does this itself, while this
-    // process limits the cgroup.
+    limit(&launch)?;
+    // In a pid namespace of its own nobody can look at init: there it does this itself.
     let parts_itself = launch.plan.namespaces.creates(NamespaceKind::Pid);
     let parting = match parts_itself {
         true => None,
@@ -213,19 +213,16 @@ fn explain_clone(error: &std::io::Error, plan: &Plan) -> anyhow::Error {
     anyhow!("create the namespaces {}: {why}{hint}", kinds.join(", "))
 }
 
-/// Limits the cgroup. Init waits for Begin, so nothing is used of it yet.
+/// Limits the cgroup, before there is a process in it: on v2 init is born under its limits.
 fn limit(launch: &Launch) -> Result<()> {
     let plan = &launch.plan.cgroup;
     trace::step("apply limits and device rules", || launch.cgroup.apply(&plan.resources, launch.devices))?;
-    if let Some(uid) = plan.delegate {
-        launch.cgroup.delegate(uid)?;
-    }
-    launch.cgroup.entered(&plan.resources)
+    plan.delegate.map_or(Ok(()), |uid| launch.cgroup.delegate(uid))
 }
 
 /// The host side's part, message by message.
 fn converse(launch: &Launch, procfs: &Procfs, may_set_groups: bool, launched: &mut Launched) -> Result<()> {
-    limit(launch)?;
+    launch.cgroup.entered(&launch.plan.cgroup.resources)?;
     namespaces::write_id_maps(procfs, launched.pid, &launch.plan.namespaces, may_set_groups)?;
     raise_hard_limits(launch.plan.process.as_ref(), launched.pid)?;
     set_oom_score(launch.plan.process.as_ref(), procfs, &launched.pid.to_string())?;
