@@ -116,12 +116,10 @@ dist-check: build
 	umask 077; for make in dist deb; do TZ=UTC-3 tools/$$make $(BINARY) $(TARGET) build/dist-check/2 || exit 1; done
 	diff -r build/dist-check/1 build/dist-check/2 && rm -r build/dist-check
 
-# Which errors of the source no test has seen: every error that a test run meets leaves its line.
+# Which errors of the source no test has seen; every error that a test run meets leaves its line.
 errors:
 	@tools/packages $(TEST_PACKAGES)
-	rm -f target/errors-seen
-	-OXRUN_ERRORS_SEEN=$(CURDIR)/target/errors-seen cargo test --no-fail-fast --target $(GNU)
-	cargo test --target $(GNU) --lib errors_that_no_test_has_seen -- --ignored --nocapture
+	TARGET=$(GNU) tools/errors
 
 # What is made from the source: man pages, completions, the list of errors.
 pages:

@@ -7,7 +7,7 @@
 //! The file is one JSON array, whole after each command: each appends its events, so that create, start
 //! and delete of a container, or all that an engine calls, can be seen on one time line.
 
-use crate::error::{Context, Doing, bail};
+use crate::error::{Context, Doing, bail, shown};
 use crate::hostfs;
 use anyhow::Result;
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -154,7 +154,7 @@ pub fn flush() {
     let events: Vec<Value> = std::mem::take(&mut trace.events).iter().map(Event::json).collect();
     let Some(file) = trace.file.as_ref().filter(|_| !events.is_empty()) else { return };
     if let Err(error) = append(file, &events) {
-        crate::warn!("write the trace: {error:#}");
+        crate::warn!("write the trace: {}", shown(&error));
     }
 }
 

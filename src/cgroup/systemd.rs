@@ -14,7 +14,7 @@ use super::{Manager, limits_v1, limits_v2, refuse_populated, unit, v1, v2};
 use crate::bundle::json::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::{Pids, Resources};
-use crate::error::{Context, anyhow, bail};
+use crate::error::{Context, anyhow, bail, shown};
 use crate::sys::clone::{Forked, clone3};
 use crate::sys::process as sys;
 use anyhow::Result;
@@ -163,7 +163,7 @@ impl Scope {
     fn abandon(&self) {
         let result = self.connect_for(ABANDON_TIME).and_then(|mut bus| self.stop_by(&mut bus));
         if let Err(error) = result {
-            crate::warn!("take back the start of systemd unit `{}`: {error:#}", self.unit.name);
+            crate::warn!("take back the start of systemd unit `{}`: {}", self.unit.name, shown(&error));
         }
     }
 

@@ -12,7 +12,7 @@ use crate::cgroup::Manager;
 use crate::cli::checkpoint::{Checkpoint, Common};
 use crate::criu::messages::{CgroupsMode, ExternalMount, Features, Kind, Options};
 use crate::criu::{self, Setting, Swrk};
-use crate::error::{Context, Doing, bail};
+use crate::error::{Context, Doing, bail, shown};
 use crate::hostfs;
 use crate::procfs::Procfs;
 use crate::rootfs::path::Root;
@@ -63,7 +63,7 @@ pub fn checkpoint(states: &StateDir, args: &Checkpoint) -> Result<()> {
 /// A CRIU that was killed may have left the cgroup frozen.
 fn let_go_on(cgroup: &Manager, status: Status) {
     if status == Status::Running && cgroup.is_frozen().unwrap_or(false) {
-        cgroup.thaw().unwrap_or_else(|error| crate::warn!("let the container go on: {error:#}"));
+        cgroup.thaw().unwrap_or_else(|error| crate::warn!("let the container go on: {}", shown(&error)));
     }
 }
 

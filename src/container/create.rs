@@ -18,7 +18,7 @@ use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::{self, Options};
 use crate::cgroup::{self, Manager};
 use crate::cli::command::{CgroupManager, Create};
-use crate::error::{Context, Doing, bail};
+use crate::error::{Context, Doing, bail, shown};
 use crate::hostfs;
 use crate::init::sync::Message;
 use crate::trace;
@@ -317,7 +317,7 @@ pub(super) fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan, root_mount: 
     let id = entry.id().to_string();
     let warn = |what: &str, result: Result<()>| {
         if let Err(error) = result {
-            crate::warn!("clean up after the failed create of `{id}`: {what}: {error:#}");
+            crate::warn!("clean up after the failed create of `{id}`: {what}: {}", shown(&error));
         }
     };
     if !plan.namespaces.has(NamespaceKind::Mount) {

@@ -6,7 +6,7 @@ use super::hooks;
 use super::identity::exiting;
 use super::statedir::{Entry, Lock, Phase, State, StateDir, Status};
 use crate::cgroup::Manager;
-use crate::error::{Doing, bail};
+use crate::error::{Doing, bail, shown};
 use crate::sys::process as sys;
 use crate::trace;
 use anyhow::Result;
@@ -84,7 +84,7 @@ pub fn remove(entry: Entry, state: &State) -> Result<()> {
     trace::step("remove the state", || entry.remove())?;
     match plan {
         Some(Ok(plan)) => hooks::poststop(&plan, &id),
-        Some(Err(error)) => crate::warn!("poststop hooks of `{id}` cannot run: {error:#}"),
+        Some(Err(error)) => crate::warn!("poststop hooks of `{id}` cannot run: {}", shown(&error)),
         None => {}
     }
     Ok(())

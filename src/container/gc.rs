@@ -14,7 +14,7 @@ use super::error::Error;
 use super::identity::Identity;
 use super::statedir::{Debris, Entry, Lock, Phase, State, StateDir};
 use crate::cgroup::Location;
-use crate::error::{Context, bail};
+use crate::error::{Context, bail, shown};
 use crate::hostfs;
 use anyhow::Result;
 use serde::Serialize;
@@ -57,7 +57,7 @@ pub fn collect(states: &StateDir, remove: bool) -> Result<Vec<Garbage>> {
         match of_container(states, &id, remove) {
             Ok(found) => garbage.extend(found),
             Err(error) if Error::is_not_found(&error) => {}
-            Err(error) => crate::warn!("`{id}` is left alone: {error:#}"),
+            Err(error) => crate::warn!("`{id}` is left alone: {}", shown(&error)),
         }
     }
     Ok(garbage)
@@ -67,7 +67,7 @@ fn of_debris(states: &StateDir, debris: Debris, remove: bool) -> Result<Option<G
     let name = debris.name().to_string();
     let path = states.path_of(&name)?;
     if remove && let Err(error) = debris.remove() {
-        crate::warn!("{error:#}");
+        crate::warn!("{}", shown(&error));
         return Ok(None);
     }
     Ok(Some(Garbage { name, reason: Reason::Temporary, path, also: Vec::new() }))

@@ -4,7 +4,7 @@
 //! by init for createContainer and startContainer.
 
 use crate::bundle::plan::{Hook, Plan};
-use crate::error::{Context, Doing, anyhow, bail};
+use crate::error::{Context, Doing, anyhow, bail, shown};
 use crate::error::{failed, text};
 use crate::hostfs;
 use crate::sys::{signal, spawn};
@@ -150,10 +150,10 @@ pub fn poststop(plan: &Plan, id: &str) {
     match state_json(plan, id, "stopped", 0).and_then(|state| Ok((state, Outputs::open(plan)?))) {
         Ok((state, outputs)) => {
             for error in run_poststop(&plan.hooks.poststop, &outside(plan, &state, &outputs)) {
-                crate::warn!("{error:#}");
+                crate::warn!("{}", shown(&error));
             }
         }
-        Err(error) => crate::warn!("poststop hooks of `{id}` cannot run: {error:#}"),
+        Err(error) => crate::warn!("poststop hooks of `{id}` cannot run: {}", shown(&error)),
     }
 }
 

@@ -5,6 +5,7 @@ use super::delete::cgroup_of;
 use super::error::Error;
 use super::statedir::{State, StateDir, Status};
 use crate::cli::output::{StateView, owner};
+use crate::error::shown;
 use anyhow::Result;
 
 /// One container.
@@ -23,7 +24,7 @@ pub fn list(states: &StateDir) -> Result<Vec<StateView>> {
         match self::state(states, &id) {
             Ok(view) => views.push(view),
             Err(error) if Error::is_not_found(&error) => {}
-            Err(error) => crate::warn!("container `{id}`: {error:#}"),
+            Err(error) => crate::warn!("container `{id}`: {}", shown(&error)),
         }
     }
     Ok(views)

@@ -5,7 +5,7 @@
 
 use super::rtnetlink::{Address, Client};
 use crate::bundle::plan::NamespaceKind;
-use crate::error::{Context, Doing, bail};
+use crate::error::{Context, Doing, bail, shown};
 use crate::sys::clone::setns;
 use anyhow::Result;
 use rustix::fs::OFlags;
@@ -115,7 +115,7 @@ impl Moved {
     pub fn put_back(&mut self) {
         while let Some(device) = self.devices.pop() {
             if let Err(error) = self.put_one_back(&device) {
-                crate::warn!("put network device `{}` back: {error:#}", device.name);
+                crate::warn!("put network device `{}` back: {}", device.name, shown(&error));
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use crate::bundle::spec::IntelRdt;
 use crate::cgroup::rdt_stats;
-use crate::error::{Context, Doing, anyhow, bail};
+use crate::error::{Context, Doing, bail, reworded, shown};
 use crate::hostfs;
 use anyhow::Result;
 use rustix::fs::Mode;
@@ -148,7 +148,7 @@ impl Place {
     pub fn undo(&mut self) {
         while let Some(path) = self.made.pop() {
             if let Err(error) = remove_directory(&path) {
-                crate::warn!("{error:#}");
+                crate::warn!("{}", shown(&error));
             }
         }
     }
@@ -173,7 +173,7 @@ impl Place {
         let said = above.filter_map(|d| hostfs::read_to_string(d.join("info/last_cmd_status")).ok()).next();
         match said.as_deref().map(str::trim) {
             None | Some("" | "ok") => error,
-            Some(text) => anyhow!("{error:#} ({text})"),
+            Some(text) => reworded(&error, |why| format!("{why} ({text})")),
         }
     }
 }

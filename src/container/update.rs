@@ -8,7 +8,7 @@ use super::statedir::{Lock, StateDir};
 use crate::bundle;
 use crate::bundle::spec::{self, IntelRdt, Resources};
 use crate::cli::update::{Source, Update};
-use crate::error::{Doing, anyhow, bail};
+use crate::error::{Doing, anyhow, bail, reworded, shown};
 use anyhow::Result;
 use serde_json::Value;
 use std::io::Read;
@@ -38,7 +38,9 @@ pub fn update(states: &StateDir, args: &Update) -> Result<()> {
     let Err(error) = applied else { return Ok(()) };
     match cgroup.restore(&olds) {
         Ok(()) => Err(error),
-        Err(undoing) => Err(anyhow!("{error:#}; and the old limits could not be set again: {undoing:#}")),
+        Err(undoing) => Err(reworded(&error, |why| {
+            format!("{why}; and the old limits could not be set again: {}", shown(&undoing))
+        })),
     }
 }
 

@@ -5,7 +5,7 @@
 use super::log;
 use super::messages::{Features, Kind, Options, Request, Response, Version};
 use crate::cgroup::Join;
-use crate::error::{Context, Doing, anyhow, bail, failed};
+use crate::error::{Context, Doing, anyhow, bail, failed, shown};
 use crate::hostfs;
 use crate::sys::clone::{Forked, clone3};
 use crate::sys::process::{self as sys, Exit};
@@ -106,7 +106,7 @@ impl Swrk {
             Forked::Child => {
                 if let Err(error) = execute(path, setting, &theirs, &said) {
                     // Read by the other side when it finds that this process has ended.
-                    let _ = rustix::io::write(&said, format!("{error:#}").as_bytes());
+                    let _ = rustix::io::write(&said, shown(&error).as_bytes());
                 }
                 sys::exit_now(127)
             }

@@ -6,6 +6,8 @@ mod step;
 
 #[cfg(test)]
 mod page;
+#[cfg(test)]
+mod unseen;
 
 use crate::bundle::Problems;
 use rustix::io::Errno;
@@ -19,7 +21,7 @@ pub use step::{Kind, Step};
 pub struct Failed {
     text: String,
     errno: i32,
-    /// `src/rootfs/mount.rs:51`, and after a blank what it was caused by.
+    /// `src/rootfs/mount.rs:51`, and after blanks what it was caused by.
     sites: String,
 }
 
@@ -58,10 +60,19 @@ impl Failed {
 
     /// What the other side of the runtime is told about an error: number, places in the source, text.
     pub fn of(error: &anyhow::Error) -> Failed {
-        let outer = error.downcast_ref::<Failed>().map(|failed| failed.sites.as_str());
-        let inner = error.root_cause().downcast_ref::<Failed>().map(|failed| failed.sites.as_str());
-        let sites: Vec<&str> = outer.into_iter().chain(inner.filter(|inner| Some(*inner) != outer)).collect();
-        Failed { text: crate::log::describe(error), errno: errno_of(error), sites: sites.join(" ") }
+        let sites = error.downcast_ref::<Failed>().map(|failed| failed.sites.clone());
+        Failed { text: crate::log::describe(error), errno: errno_of(error), sites: sites.unwrap_or_default() }
+    }
+
+    /// What was being done when an error happened; it knows the places of both.
+    fn around(site: &Location, error: &anyhow::Error, text: String, errno: i32) -> Failed {
+        let site = name(site);
+        step::seen(&site);
+        let sites = match error.downcast_ref::<Failed>() {
+            Some(inner) => format!("{site} {}", inner.sites),
+            None => site,
+        };
+        Failed { text, errno, sites }
     }
 
     /// The error number; 0 when there is none.
@@ -75,11 +86,25 @@ impl Failed {
     }
 }
 
-/// One of many problems was noted here; they are reported together as one error.
+/// Something was noted here that becomes part of an error later, or an error of a type of its own made.
 pub fn noted(site: &Location) {
     if cfg!(debug_assertions) {
         step::reported(&name(site));
     }
+}
+
+/// The text of an error that only is warned about.
+pub fn shown(error: &anyhow::Error) -> String {
+    let failed = Failed::of(error);
+    step::reported(&failed.sites);
+    failed.text
+}
+
+/// An error in other words, which hold its text (`log::describe`); error number and places stay.
+#[track_caller]
+pub fn reworded(error: &anyhow::Error, text: impl FnOnce(&str) -> String) -> anyhow::Error {
+    let text = text(&crate::log::describe(error));
+    Failed::around(Location::caller(), error, text, errno_of(error)).into()
 }
 
 /// `src/rootfs/mount.rs:51`.
@@ -103,10 +128,17 @@ pub fn said(text: String) -> anyhow::Error {
     failed.into()
 }
 
+/// An error of a type of its own; the macro makes it.
+#[track_caller]
+pub fn typed(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    noted(Location::caller());
+    error.into()
+}
+
 /// Returns an error: a text with arguments, or a value of an error type.
 macro_rules! bail {
     ($format:literal $($rest:tt)*) => { return Err($crate::error::said(format!($format $($rest)*))) };
-    ($error:expr) => { return Err(::anyhow::Error::from($error)) };
+    ($error:expr) => { return Err($crate::error::typed($error)) };
 }
 
 /// Makes an error from a text with arguments.
@@ -134,9 +166,9 @@ impl<T, E: Into<anyhow::Error>> Context<T> for Result<T, E> {
     fn with_context<S: fmt::Display>(self, text: impl FnOnce() -> S) -> anyhow::Result<T> {
         let site = Location::caller();
         self.map_err(|error| {
-            let sites = name(site);
-            step::seen(&sites);
-            error.into().context(Failed { text: text().to_string(), errno: 0, sites })
+            let error = error.into();
+            let failed = Failed::around(site, &error, text().to_string(), 0);
+            error.context(failed)
         })
     }
 }
@@ -284,7 +316,11 @@ mod tests {
         }
         let outer = Err::<(), _>(said("inner".into())).context("outer").unwrap_err();
         assert_eq!(crate::log::describe(&outer), "outer: inner");
-        assert_eq!(here(&outer), format!("{0} {0}", made(line!() - 2)).split(' ').next().unwrap());
+        assert_eq!(here(&outer), format!("{0} {0}", made(line!() - 2)));
+        let outermost =
+            reworded(&Err::<(), _>(outer).context("outermost").unwrap_err(), |why| format!("{why} (a note)"));
+        assert_eq!(outermost.to_string(), "outermost: outer: inner (a note)");
+        assert_eq!(here(&outermost).split(' ').count(), 4, "each of them knows where it was made");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::container::error::Error;
 #[cfg(debug_assertions)]
 use crate::hostfs;
 #[cfg(debug_assertions)]
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 
 /// Declares an enum whose variants have a name and texts.
 macro_rules! table {
@@ -192,13 +192,12 @@ pub fn seen(_sites: &str) {
 }
 
 /// An error was reported. Builds with debug assertions append its places in the source to the file that
-/// OXRUN_ERRORS_SEEN names, from which `make errors` says which errors no test has seen.
+/// OXRUN_ERRORS_SEEN names, where it is there; `make errors` says which errors no test has seen.
 pub fn reported(_sites: &str) {
     #[cfg(debug_assertions)]
     if let Some(path) = std::env::var_os("OXRUN_ERRORS_SEEN") {
         let lines: String = _sites.split(' ').map(|site| format!("{site}\n")).collect();
-        let flags = OFlags::WRONLY | OFlags::APPEND;
-        let file = hostfs::open_or_create(std::path::Path::new(&path), flags, Mode::from_raw_mode(0o644));
+        let file = hostfs::open(std::path::Path::new(&path), OFlags::WRONLY | OFlags::APPEND);
         // Nothing depends on it.
         let _ = file.and_then(|file| rustix::io::write(&file, lines.as_bytes()));
     }

@@ -2,7 +2,7 @@
 //! One small function per property, in the order in which init calls them (security R25).
 
 use crate::bundle::plan::{Capabilities, Plan, Process, Rlimit};
-use crate::error::{Doing, anyhow, bail};
+use crate::error::{Context, Doing, bail, reworded};
 use crate::procfs::Procfs;
 use crate::rootfs::path::{Links, Root};
 use crate::sys::process as sys;
@@ -50,16 +50,16 @@ pub fn all_cpus() -> Result<()> {
 pub fn labels(procfs: &Procfs, process: &Process) -> Result<()> {
     if let Some(label) = &process.selinux {
         label_exec(procfs, "attr/exec", label.to_bytes(), label.to_bytes())
-            .map_err(|error| anyhow!("set process.selinuxLabel `{}`: {error:#}", label.to_string_lossy()))?;
+            .with_context(|| format!("set process.selinuxLabel `{}`", label.to_string_lossy()))?;
     }
     if let Some(profile) = &process.apparmor {
         let text = [b"exec ", profile.to_bytes()].concat();
         let result = label_exec(procfs, "attr/apparmor/exec", &text, profile.to_bytes());
         result.map_err(|error| {
-            anyhow!(
-                "set process.apparmorProfile `{}`: {error:#}; load the profile, or remove the property where the kernel has no AppArmor",
+            reworded(&error, |why| format!(
+                "set process.apparmorProfile `{}`: {why}; load the profile, or remove the property where the kernel has no AppArmor",
                 profile.to_string_lossy()
-            )
+            ))
         })?;
     }
     Ok(())

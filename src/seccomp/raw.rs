@@ -4,7 +4,7 @@
 
 use super::{Filter, Instruction, MAX_INSTRUCTIONS};
 use crate::bundle::Problems;
-use crate::error::bail;
+use crate::error::{bail, shown};
 use anyhow::{Result, ensure};
 
 /// Bytes of `struct sock_filter`.
@@ -40,7 +40,7 @@ pub fn read(text: &str, path: &str, flags: u64, problems: &mut Problems) -> Filt
     match base64(text).and_then(|bytes| program(&bytes)) {
         Ok(program) => Filter { program, flags, listener: None },
         Err(error) => {
-            problems.add(path, format!("{error:#}"));
+            problems.add(path, shown(&error));
             Filter::default()
         }
     }
