@@ -61,6 +61,7 @@ const ROWS: &[Row] = &[
     (SYS_epoll_create1, "epoll_create1", Nothing, &[EMFILE, ENOMEM]),
     (SYS_epoll_ctl, "epoll_ctl", File(0), &[ENOMEM, ENOSPC]),
     (SYS_epoll_wait, "epoll_wait", File(0), &[EINTR]),
+    (SYS_eventfd2, "eventfd2", Nothing, &[EMFILE]),
     (SYS_execve, "execve", Path(0), &[ENOMEM, EACCES, EIO]),
     (SYS_exit, "exit", Nothing, NEVER),
     (SYS_exit_group, "exit_group", Nothing, NEVER),

@@ -1,7 +1,8 @@
 //! Fault injection: every system call of the runtime fails once, and the runtime and its init are killed
 //! at every one. `make fault` does all of it; `cargo test` a selection. A file per concept: `ptrace` the
 //! kernel's interface, `tracer` one traced run, `faults` the errors of each call, `scenarios` the commands,
-//! `sweep` one fault after the other, `harmless` what may succeed all the same. Needs root and x86-64.
+//! `sweep` one fault after the other, `harmless` what may succeed all the same, `errors` the texts of single
+//! faults. Needs root and x86-64.
 #![cfg(target_arch = "x86_64")]
 #![allow(missing_docs, dead_code)]
 #![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -16,6 +17,9 @@ mod harness;
 #[path = "../container/host.rs"]
 mod host;
 
+mod errors;
+mod errors_of_commands;
+mod errors_of_create;
 mod faults;
 mod harmless;
 mod ptrace;

@@ -6,7 +6,7 @@ use crate::faults;
 use crate::harmless;
 use crate::harness::runtime;
 use crate::scenarios::{Scenario, Verb};
-use crate::tracer::{self, Action, Fault, Trace};
+use crate::tracer::{self, Action, At, Fault, Trace};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -126,7 +126,7 @@ impl Sweep {
                 if calls % step != step / 2 {
                     continue;
                 }
-                let fault = |action| Fault { role: role.clone(), index, action };
+                let fault = |action| Fault { role: role.clone(), at: At::Index(index), action };
                 if faults::can_fail(call) {
                     faults.push(fault(Action::Fail));
                 }
@@ -146,7 +146,7 @@ impl Sweep {
             Some((call, errno)) => format!("{call} = {}", std::io::Error::from_raw_os_error(*errno)),
             None => "not met".to_string(),
         };
-        let place = format!("{} #{}: {met}", fault.role, fault.index);
+        let place = format!("{} #{}: {met}", fault.role, fault.index());
         let said = trace.stderr.trim_end();
         let shown = match &end {
             Ok(End::Failed) => "failed",
@@ -182,7 +182,7 @@ impl Sweep {
             return Err(wrong);
         }
         if trace.status >= 128 && trace.status != 255 {
-            let may = harmless::may_die(&fault.role, fault.index, call);
+            let may = harmless::may_die(&fault.role, fault.index(), call);
             return if may { Ok(End::Died) } else { Err("died".into()) };
         }
         self.judge_text(fault, *errno, trace)
@@ -200,7 +200,7 @@ impl Sweep {
         }
         // What a poststop hook does is only warned about (runtime.md, Lifecycle).
         let warned = trace.stderr.contains("level=warning") && trace.stderr.contains("poststop");
-        if !retried && !warned && harmless::reason(&fault.role, fault.index, call, fault.action).is_none() {
+        if !retried && !warned && harmless::reason(&fault.role, fault.index(), call, fault.action).is_none() {
             return Err("succeeded, which is not on the list of what may (tests/fault/harmless.rs)".into());
         }
         let seen = self.scenario.observe(&trace.stdout);

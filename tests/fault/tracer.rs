@@ -19,8 +19,10 @@ use std::time::Duration;
 /// What happens at a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// It is not made and fails.
+    /// It is not made and fails, by one of the errors of `faults`.
     Fail,
+    /// It is not made, and this is its result: minus an error number, or a count.
+    Return(i64),
     /// The process is killed before it.
     Kill,
 }
@@ -29,9 +31,27 @@ pub enum Action {
 #[derive(Debug, Clone)]
 pub struct Fault {
     pub role: String,
-    /// Which system call of that process, from 0.
-    pub index: usize,
+    pub at: At,
     pub action: Action,
+}
+
+impl Fault {
+    /// The number of the call; none of a sweep's has no number.
+    pub fn index(&self) -> usize {
+        match self.at {
+            At::Index(index) => index,
+            At::Call { .. } => usize::MAX,
+        }
+    }
+}
+
+/// Which system call of a process.
+#[derive(Debug, Clone)]
+pub enum At {
+    /// By its number among all, from 0.
+    Index(usize),
+    /// By its name and how what it is about ends; how many such calls come before.
+    Call { name: String, object: String, before: usize },
 }
 
 /// A system call, as far as it matters here.
@@ -64,6 +84,8 @@ pub struct Trace {
     pub calls: BTreeMap<String, Vec<Call>>,
     /// Processes that execute a program or wait for `start`: they may outlive the runtime.
     pub left: Vec<i32>,
+    /// All that it made.
+    pub made: Vec<i32>,
 }
 
 struct Tracee {
@@ -85,6 +107,8 @@ struct Tracer<'a> {
     unknown: BTreeMap<i32, bool>,
     trace: Trace,
     ended: bool,
+    /// How many calls were like the one of the fault and came before it.
+    alike: usize,
     watched: Arc<Mutex<BTreeSet<i32>>>,
 }
 
@@ -107,6 +131,7 @@ pub fn run(
         unknown: BTreeMap::new(),
         trace: Trace::default(),
         ended: false,
+        alike: 0,
         watched: watched.clone(),
     };
     if let Some(init) = init {
@@ -217,6 +242,7 @@ impl Tracer<'_> {
             let role = format!("{}/{}", parent.role, parent.children);
             let counted = parent.counted;
             parent.children += 1;
+            self.trace.made.push(child);
             match self.unknown.remove(&child) {
                 Some(true) => {}
                 waits => {
@@ -256,12 +282,12 @@ impl Tracer<'_> {
                         let call = Call { number, object: object(pid, number, &arguments) };
                         self.trace.calls.entry(tracee.role.clone()).or_default().push(call);
                     }
-                    Some(fault)
-                        if self.trace.met.is_none() && fault.index == index && fault.role == tracee.role =>
-                    {
-                        let call = Call { number, object: object(pid, number, &arguments) };
-                        if self.meet(pid, fault.action, call) {
-                            return;
+                    Some(fault) if self.trace.met.is_none() && fault.role == tracee.role => {
+                        if self.is_at(&fault.at, index, pid, number, &arguments) {
+                            let call = Call { number, object: object(pid, number, &arguments) };
+                            if self.meet(pid, fault.action, call) {
+                                return;
+                            }
                         }
                     }
                     Some(_) => {}
@@ -277,6 +303,19 @@ impl Tracer<'_> {
         self.resume(pid, 0);
     }
 
+    /// Whether this is the call of the fault.
+    fn is_at(&mut self, at: &At, index: usize, pid: i32, number: i64, arguments: &[u64; 6]) -> bool {
+        match at {
+            At::Index(wanted) => *wanted == index,
+            At::Call { name, object: end, before } => {
+                let alike = faults::name(number) == name.as_str()
+                    && object(pid, number, arguments).ends_with(end.as_str());
+                self.alike += usize::from(alike);
+                alike && self.alike == before + 1
+            }
+        }
+    }
+
     /// The moment of the fault; whether it killed the process.
     fn meet(&mut self, pid: i32, action: Action, call: Call) -> bool {
         let Some(tracee) = self.tracees.get_mut(&pid) else { return false };
@@ -289,9 +328,11 @@ impl Tracer<'_> {
             ptrace::kill(pid);
             return true;
         }
-        let Some(Injection { result, errno, perform }) = faults::injection(call.number, tracee.calls) else {
-            return false;
+        let injection = match action {
+            Action::Return(result) => Some(Injection { result, errno: (-result) as i32, perform: false }),
+            _ => faults::injection(call.number, tracee.calls),
         };
+        let Some(Injection { result, errno, perform }) = injection else { return false };
         if !perform {
             let _ = ptrace::skip_call(pid);
         }

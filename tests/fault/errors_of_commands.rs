@@ -1,0 +1,141 @@
+//! The errors of commands on containers that are there, and of the state directory.
+
+use crate::errors::cause;
+
+#[test]
+fn state_directory() {
+    cause(
+        r"
+        nothing: --root DIR/other create ID ! host mkdirat /other = ENOSPC
+            create state directory `DIR/other`: no space left on device; choose another with --root
+        broken: create IDx ! host mkdirat = EDQUOT
+            create state of `IDx` in `DIR/state`: disk quota exceeded; choose another directory with --root
+        nothing: list ! host openat /state = EACCES
+            open state directory `DIR/state`: permission denied; choose another with --root
+        broken: list ! host fstat /state = EIO
+            examine state directory `DIR/state`: input/output error; choose another with --root
+        broken: list ! host getdents64 /state = EIO
+            read state directory `DIR/state`: input/output error; choose another with --root
+        running: state ID ! host openat /state/ID = EACCES
+            open state of `ID`: permission denied
+        running: state ID ! host fcntl /state 0x406 = EMFILE
+            duplicate the state directory `DIR/state`: too many open files
+        running: state ID ! host openat /state.json = EACCES
+            read state.json of `ID`; delete --force removes a broken container: permission denied
+        running: pause ID ! host flock /ID = ENOLCK
+            lock `ID`: no locks available
+        running: pause ID ! host fstat /ID = EIO
+            examine state of `ID`: input/output error
+        created: start ID ! host flock /ID #1 = ENOLCK
+            unlock `ID`: no locks available
+        running: gc ! host flock /ID = ENOLCK
+            `ID` is left alone: lock `ID`: no locks available
+        broken: gc ! host fstat /ID #1 = EIO
+            `ID` is left alone: examine state of `ID`: input/output error
+        broken: gc ! host open /proc/stat = EMFILE
+            read /proc/stat: too many open files
+        broken: gc ! host read /proc/stat = 0
+            read /proc/stat: no btime in it
+        running: exec ID true ! host openat /config.json = EACCES
+            read config.json of `ID`: permission denied
+        stopped: delete ID ! host renameat = EROFS
+            remove state of `ID`: read-only file system
+    ",
+    );
+}
+
+#[test]
+fn start_socket() {
+    cause(
+        r"
+        nothing: create ID ! host bind = ENOSPC
+            make start.sock of `ID`: no space left on device
+        created: state ID ! host newfstatat /start.sock = EACCES
+            examine start.sock of `ID`: permission denied
+        created: start ID ! host connect = EACCES
+            connect to start.sock of `ID`: permission denied
+        created: start ID ! host unlinkat /start.sock = EROFS
+            remove start.sock of `ID`: read-only file system
+    ",
+    );
+}
+
+#[test]
+fn processes_by_identity() {
+    cause(
+        r"
+        nothing: create ID ! host open /stat = EMFILE
+            /stat: too many open files
+        nothing: create ID ! host read /stat = 0
+            /stat: not in its known form
+        nothing: create ID ! host open /boot_id = EMFILE
+            read /proc/sys/kernel/random/boot_id; is /proc mounted?: too many open files
+        running: state ID ! host pidfd_open = EMFILE
+            open process 
+        running: state ID ! host open /stat = EACCES
+            /stat: permission denied
+        running: state ID ! host read /stat = 0
+            /stat: not in its known form
+        running: state ID ! host ppoll = ENOMEM
+            poll a process: cannot allocate memory
+    ",
+    );
+}
+
+#[test]
+fn ending_and_signalling() {
+    cause(
+        r"
+        running: kill ID TERM ! host pidfd_send_signal = EPERM
+            send signal 15 to container `ID`: operation not permitted
+        running: kill ID TERM ! host pidfd_send_signal = ESRCH
+            container not running
+        running: delete --force ID ! host pidfd_send_signal = EPERM
+            kill container `ID`: operation not permitted
+        running: delete --force ID ! host ppoll #2 = ENOMEM
+            wait for the container's end: cannot allocate memory
+    ",
+    );
+}
+
+#[test]
+fn events() {
+    cause(
+        r"
+        running: events ID ! host ppoll #1 = ENOMEM
+            wait for events: cannot allocate memory
+        running: events ID ! host eventfd2 = EMFILE
+            watch for lack of memory in `
+        running: events ID ! host write /cgroup.event_control = ENOSPC
+            watch for lack of memory in `
+    ",
+    );
+}
+
+#[test]
+fn exec() {
+    cause(
+        r"
+        running: exec ID true ! host ppoll #1 = 1
+            container not running
+        running: exec ID true ! host memfd_create = EMFILE
+            part from the runtime's executable: too many open files
+        running: exec ID true ! host prctl 0x4 = EINVAL
+            forbid tracing: invalid argument
+        running: exec ID true ! host setns = EPERM
+            enter the container's namespaces: operation not permitted
+        running: exec ID true ! host clone3 = EAGAIN
+            adding the process to cgroups: resource temporarily unavailable; the limit of processes
+        running: exec ID true ! host rt_sigaction #1 = EINVAL
+            reset SIGCHLD: invalid argument
+        running: exec ID true ! host signalfd4 = EMFILE
+            make a signal descriptor: too many open files
+        running: exec ID true ! host read [signalfd] = EIO
+            read a signal: input/output error
+        running: exec ID true ! host ppoll #2 = ENOMEM
+            wait for the container: cannot allocate memory
+        running: exec ID true ! host wait4 = EFAULT
+            wait for children: bad address
+    ",
+    );
+}
