@@ -41,6 +41,7 @@ use std::path::PathBuf;
 
 /// The program: takes the process's arguments, says what failed, and returns its exit status.
 pub fn main(arguments: Vec<OsString>) -> i32 {
+    error::open_record();
     if sys::start::prepare().is_err() {
         return 1;
     }

@@ -109,22 +109,20 @@ pub fn join(joined: &[Joined], namespaces: &Namespaces) -> Result<()> {
     let mine = |j: &&Joined| !is_for_children(namespaces, j.kind) && j.kind != NamespaceKind::User;
     let mut later = Vec::new();
     for one in joined.iter().filter(mine) {
-        match setns(&one.fd, one.kind.flag()) {
-            Err(error)
-                if error.raw_os_error() == Some(libc::EPERM) && namespaces.joins(NamespaceKind::User) =>
-            {
+        match join_one(one) {
+            Err(error) if errno_of(&error) == libc::EPERM && namespaces.joins(NamespaceKind::User) => {
                 later.push(one);
             }
-            other => other.doing(|| format!("join the {} namespace", one.kind.name()))?,
+            other => other?,
         }
     }
-    if let Some(user) = joined.iter().find(|j| j.kind == NamespaceKind::User) {
-        setns(&user.fd, user.kind.flag()).doing(|| "join the user namespace")?;
-    }
-    for one in later {
-        setns(&one.fd, one.kind.flag()).doing(|| format!("join the {} namespace", one.kind.name()))?;
-    }
-    Ok(())
+    joined.iter().filter(|j| j.kind == NamespaceKind::User).try_for_each(join_one)?;
+    later.into_iter().try_for_each(join_one)
+}
+
+/// setns(2).
+pub fn join_one(one: &Joined) -> Result<()> {
+    setns(&one.fd, one.kind.flag()).doing(|| format!("join the {} namespace", one.kind.name()))
 }
 
 /// CLONE_NEW… flags of the namespaces that `pid` has and the caller has not. What is compared is
@@ -139,7 +137,7 @@ pub fn differing(pid: i32) -> Result<u64> {
             // A kernel without this kind.
             Err(rustix::io::Errno::NOENT) => continue,
             own => {
-                let own = own.doing(|| format!("examine {}", kind.name()))?;
+                let own = own.doing(|| format!("examine the runtime's {} namespace", kind.name()))?;
                 let other = identity(&other)
                     .doing(|| format!("examine the container's {} namespace", kind.name()))?;
                 flags |= if own == other { 0 } else { kind.flag() };
@@ -162,7 +160,7 @@ impl Detour {
         let mut detour = Detour { back: Vec::new() };
         for one in joined.iter().filter(|j| is_for_children(namespaces, j.kind)) {
             detour.remember(one.kind)?;
-            setns(&one.fd, one.kind.flag()).doing(|| format!("join the {} namespace", one.kind.name()))?;
+            join_one(one)?;
         }
         if namespaces.creates(NamespaceKind::Time) {
             detour.remember(NamespaceKind::Time)?;

@@ -735,3 +735,45 @@ fn members_given_twice() {
         assert_eq!(problems.to_string(), format!("{path}: given twice in one object"), "{text}");
     }
 }
+
+#[test]
+fn values_with_a_nul_byte() {
+    let nul = super::json::NUL;
+    let device = r#"[{"path":"/dev/a\u0000","type":"c","major":1,"minor":3}]"#;
+    check(&[
+        (
+            "1.05",
+            "/annotations/run.oci.hooks.stdout",
+            r#""/a\u0000""#,
+            "annotations.run.oci.hooks.stdout",
+            nul,
+        ),
+        ("1.05", "/linux/devices", device, "linux.devices[0].path", nul),
+        ("1.05", "/root/path", r#""a\u0000""#, "root.path", nul),
+        ("1.05", "/linux/maskedPaths", r#"["/a\u0000"]"#, "linux.maskedPaths[0]", nul),
+        ("1.05", "/process/args", r#"["a\u0000"]"#, "process.args[0]", nul),
+        (
+            "1.05",
+            "/linux/sysctl",
+            r#"{"net.ipv4.ip_forward":"1\u0000"}"#,
+            "linux.sysctl.net.ipv4.ip_forward",
+            nul,
+        ),
+    ]);
+    // A name is looked at where the document does not fit its types.
+    let faults = faults(&config(&[("/annotations", r#"{"a\u0000b":1}"#)]));
+    assert!(faults.len() == 2 && faults[0].ends_with(nul), "{faults:?}");
+}
+
+#[test]
+fn more_groups_than_the_kernel_takes() {
+    let groups = format!("[{}7]", "7,".repeat(65_536));
+    let text = "65537 groups; the kernel takes at most 65536";
+    check(&[("6.01", "/process/user/additionalGids", &groups, "process.user.additionalGids", text)]);
+}
+
+#[test]
+fn maps_that_are_no_objects() {
+    let text = "invalid type: array, expected an object";
+    check(&[("1.05", "/annotations", "[]", "annotations", text), ("1.05", "/linux", "[]", "linux", text)]);
+}

@@ -138,4 +138,16 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &config, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         assert!(error(&path, None).contains("config.json`: not a regular file"), "and does not hang");
     }
+    #[test]
+    fn says_what_cannot_be_opened_or_read() {
+        let directory = Directory::new("unread");
+        let config = directory.0.join("config.json");
+        std::os::unix::fs::symlink("config.json", &config).unwrap();
+        assert!(error(&directory.0, None).contains("config.json`: Too many levels of symbolic links"));
+        std::fs::remove_file(&config).unwrap();
+        // A regular file that cannot be read at its beginning.
+        std::os::unix::fs::symlink("/proc/self/mem", &config).unwrap();
+        let said = error(&directory.0, None);
+        assert!(said.starts_with("read `") && said.contains("Input/output error"), "{said}");
+    }
 }

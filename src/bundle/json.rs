@@ -263,6 +263,11 @@ impl<T: Check> Check for Vec<T> {
     }
 }
 
+/// Notes a value that should have been an object.
+pub fn refuse_other_than_object(value: &Value, path: &str, problems: &mut Problems) {
+    problems.add(path, format!("invalid type: {}, expected an object", kind(value)));
+}
+
 impl<T: Check> Check for BTreeMap<String, T> {
     fn check(value: &Value, path: &str, problems: &mut Problems) {
         match value {
@@ -276,7 +281,7 @@ impl<T: Check> Check for BTreeMap<String, T> {
                     check_item::<T>(item, &path, problems);
                 }
             }
-            other => problems.add(path, format!("invalid type: {}, expected an object", kind(other))),
+            other => refuse_other_than_object(other, path, problems),
         }
     }
 
@@ -385,8 +390,7 @@ macro_rules! object {
                         })*
                         let _ = members;
                     }
-                    other => problems.add(path, format!(
-                        "invalid type: {}, expected an object", crate::bundle::json::kind(other))),
+                    other => crate::bundle::json::refuse_other_than_object(other, path, problems),
                 }
             }
         }

@@ -25,7 +25,7 @@ pub mod spec;
 mod sysctl;
 
 #[cfg(test)]
-mod bad_input;
+pub mod bad_input;
 #[cfg(test)]
 mod edges;
 #[cfg(test)]

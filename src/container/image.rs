@@ -4,10 +4,10 @@
 //! the runtime does are left out. Mapping: OCI image specification, conversion.md.
 
 use crate::bundle::default_spec::{ExtraMount, Form, PATH};
-use crate::error::{Context, anyhow, bail, failed};
+use crate::error::{Context, anyhow, bail, ensure, failed};
 use crate::rootfs::path::{Links, Root};
 use crate::warn;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -2,6 +2,7 @@
 //! words that callers match (`no such file or directory`). Every error knows the line it was made on;
 //! from that follow its step and its code, see `step`. Used everywhere, in place of anyhow's macros.
 
+mod record;
 mod step;
 
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod page;
 mod unseen;
 
 use crate::bundle::Problems;
+pub use record::open as open_record;
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
@@ -35,7 +37,7 @@ impl Failed {
 
     fn at(site: &Location, text: String, error: &io::Error) -> Failed {
         let failed = Failed { text, errno: error.raw_os_error().unwrap_or(0), sites: name(site) };
-        step::seen(&failed.sites);
+        record::seen(&failed.sites);
         failed
     }
 
@@ -67,7 +69,7 @@ impl Failed {
     /// What was being done when an error happened; it knows the places of both.
     fn around(site: &Location, error: &anyhow::Error, text: String, errno: i32) -> Failed {
         let site = name(site);
-        step::seen(&site);
+        record::seen(&site);
         let sites = match error.downcast_ref::<Failed>() {
             Some(inner) => format!("{site} {}", inner.sites),
             None => site,
@@ -89,14 +91,14 @@ impl Failed {
 /// Something was noted here that becomes part of an error later, or an error of a type of its own made.
 pub fn noted(site: &Location) {
     if cfg!(debug_assertions) {
-        step::reported(&name(site));
+        record::reported(&name(site));
     }
 }
 
 /// The text of an error that only is warned about.
 pub fn shown(error: &anyhow::Error) -> String {
     let failed = Failed::of(error);
-    step::reported(&failed.sites);
+    record::reported(&failed.sites);
     failed.text
 }
 
@@ -124,7 +126,7 @@ impl std::error::Error for Failed {}
 #[track_caller]
 pub fn said(text: String) -> anyhow::Error {
     let failed = Failed { text, errno: 0, sites: name(Location::caller()) };
-    step::seen(&failed.sites);
+    record::seen(&failed.sites);
     failed.into()
 }
 
@@ -146,7 +148,12 @@ macro_rules! anyhow {
     ($format:literal $($rest:tt)*) => { $crate::error::said(format!($format $($rest)*)) };
 }
 
-pub(crate) use {anyhow, bail};
+/// Returns an error unless something holds.
+macro_rules! ensure {
+    ($holds:expr, $($error:tt)+) => { if !$holds { $crate::error::bail!($($error)+) } };
+}
+
+pub(crate) use {anyhow, bail, ensure};
 
 /// Adds to an error what was being done, or makes one of a value that is missing.
 pub trait Context<T> {
@@ -184,7 +191,7 @@ impl<T> Context<T> for Option<T> {
         let site = Location::caller();
         self.ok_or_else(|| {
             let sites = name(site);
-            step::seen(&sites);
+            record::seen(&sites);
             Failed { text: text().to_string(), errno: 0, sites }.into()
         })
     }
@@ -262,7 +269,7 @@ impl About {
                 (_, errno) => (step, Kind::of(errno)),
             }
         });
-        step::reported(&Failed::of(error).sites);
+        record::reported(&Failed::of(error).sites);
         let problem = error.downcast_ref::<Problems>().and_then(|problems| problems.0.first());
         let object = problem.map(|problem| problem.path.clone()).filter(|path| !path.is_empty());
         let object = object.or_else(|| failed.and_then(|failed| quoted(&failed.text)));

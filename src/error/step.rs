@@ -4,10 +4,6 @@
 
 use crate::bundle::Problems;
 use crate::container::error::Error;
-#[cfg(debug_assertions)]
-use crate::hostfs;
-#[cfg(debug_assertions)]
-use rustix::fs::OFlags;
 
 /// Declares an enum whose variants have a name and texts.
 macro_rules! table {
@@ -183,22 +179,4 @@ pub fn of_typed(error: &anyhow::Error) -> Option<(Step, Kind)> {
         Error::WrongState(_) => (Step::State, Kind::WrongState),
         Error::Usage(_) => (Step::Usage, Kind::Invalid),
     })
-}
-
-/// An error was made at this place of the source. Unit tests count that as seen by a test.
-pub fn seen(_sites: &str) {
-    #[cfg(test)]
-    reported(_sites);
-}
-
-/// An error was reported. Builds with debug assertions append its places in the source to the file that
-/// OXRUN_ERRORS_SEEN names, where it is there; `make errors` says which errors no test has seen.
-pub fn reported(_sites: &str) {
-    #[cfg(debug_assertions)]
-    if let Some(path) = std::env::var_os("OXRUN_ERRORS_SEEN") {
-        let lines: String = _sites.split(' ').map(|site| format!("{site}\n")).collect();
-        let file = hostfs::open(std::path::Path::new(&path), OFlags::WRONLY | OFlags::APPEND);
-        // Nothing depends on it.
-        let _ = file.and_then(|file| rustix::io::write(&file, lines.as_bytes()));
-    }
 }

@@ -1,6 +1,6 @@
 //! Which errors of the source no test has seen, and which of them none can: `tests/data/errors-not-seen.txt`
 //! has these with the reasons. `make errors` runs all tests with a record of the errors that they met
-//! (`step::reported`) and then the check here; that the list names what there is, every test run checks.
+//! (`record`) and then the check here; that the list names what there is, every test run checks.
 
 use super::page::{Place, places, root};
 use std::collections::BTreeSet;

@@ -143,6 +143,11 @@ pub enum Groups {
     Keep,
 }
 
+/// R9: no process of the container may look into this one, nor trace it.
+pub fn forbid_tracing() -> Result<()> {
+    sys::prctl(libc::PR_SET_DUMPABLE, 0).map(drop).doing(|| "forbid tracing")
+}
+
 /// Groups, group and user, keeping capabilities over the change of user.
 pub fn user(process: &Process, groups: Groups) -> Result<()> {
     sys::prctl(libc::PR_SET_KEEPCAPS, 1).doing(|| "keep capabilities over the change of user")?;
@@ -226,10 +231,16 @@ pub fn no_new_privileges(process: &Process) -> Result<()> {
 /// inside the container (CVE-2024-21626).
 pub fn enter_cwd(root: &Root, cwd: &CStr) -> Result<()> {
     let shown = cwd.to_string_lossy();
-    root.open(&shown, OFlags::PATH | OFlags::DIRECTORY, Links::Follow)
+    let path = root
+        .open(&shown, OFlags::PATH | OFlags::DIRECTORY, Links::Follow)
         .and_then(rustix::process::fchdir)
+        .and_then(|()| rustix::process::getcwd(Vec::new()))
         .doing(|| format!("chdir to process.cwd `{shown}`"))?;
-    let path = rustix::process::getcwd(Vec::new()).doing(|| format!("check process.cwd `{shown}`"))?;
+    refuse_outside(&path, &shown)
+}
+
+/// The kernel shows what cannot be reached from the root as `(unreachable)/…`.
+fn refuse_outside(path: &CStr, shown: &str) -> Result<()> {
     if !path.to_bytes().starts_with(b"/") {
         bail!("process.cwd `{shown}` is outside the container");
     }
@@ -252,7 +263,14 @@ pub fn home(passwd: &str, uid: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::home;
+    use super::{home, refuse_outside};
+
+    #[test]
+    fn a_directory_that_cannot_be_reached_is_refused() {
+        assert!(refuse_outside(c"/tmp", "/tmp").is_ok());
+        let error = refuse_outside(c"(unreachable)/tmp", "/proc/self/cwd").unwrap_err().to_string();
+        assert_eq!(error, "process.cwd `/proc/self/cwd` is outside the container");
+    }
 
     #[test]
     fn home_is_found_by_number_only() {

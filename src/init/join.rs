@@ -1,11 +1,10 @@
 //! Entering a running container from a process that was cloned for it: the namespaces that the host
 //! side left to it, and the root. Called by `init::exec` and `init::remount`.
 
-use super::become_root_inside;
+use super::{become_root_inside, identity};
 use crate::error::Doing;
 use crate::rootfs::path::Root;
 use crate::sys::clone::setns;
-use crate::sys::process as sys;
 use anyhow::Result;
 use std::os::fd::OwnedFd;
 
@@ -41,8 +40,7 @@ impl Way {
             become_root_inside(self.privileged)?;
         }
         // Entering a user namespace makes the process dumpable or not by sysctl; it must not be.
-        sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
-        Ok(())
+        identity::forbid_tracing()
     }
 
     /// In a mount namespace of its own the container's root was entered with that.

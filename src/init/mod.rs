@@ -170,8 +170,11 @@ fn close_inherited(job: &Job) -> Result<()> {
 /// Parts from the executable before anything of a container can see this process (security R10).
 pub fn part_from_executable(plan: &Plan) -> Result<Option<Parting>> {
     let in_user_namespace = plan.namespaces.has(NamespaceKind::User);
-    trace::step("part from the executable", || exe::part_from_executable(in_user_namespace))
-        .doing(|| "part from the runtime's executable")
+    parted(trace::step("part from the executable", || exe::part_from_executable(in_user_namespace)))
+}
+
+fn parted<T>(result: std::io::Result<T>) -> Result<T> {
+    result.doing(|| "part from the runtime's executable")
 }
 
 /// While init waits, a process in its pid namespace may look at it: it holds nothing of the host but
@@ -206,7 +209,7 @@ fn enter_namespaces(job: &Job, parting: Option<&Parting>) -> Result<()> {
     if plan.has(NamespaceKind::User) {
         become_root_inside(job.privileged && !job.plan.extensions.keep_groups)?;
         if let Some(parting) = parting {
-            parting.finish().doing(|| "part from the runtime's executable")?;
+            parted(parting.finish())?;
         }
     }
     let flags = namespaces::flags_after_join(plan);
@@ -249,15 +252,14 @@ fn become_root_inside(drop_groups: bool) -> Result<()> {
     rustix::thread::set_thread_res_uid(uid, uid, uid)
         .doing(|| "become root of the user namespace (map uid 0)")?;
     // The change of ids made the process dumpable or not by sysctl; it must not be (security R9).
-    sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
-    Ok(())
+    identity::forbid_tracing()
 }
 
 /// The one case with a second clone: a pid namespace below a joined user namespace. The successor
 /// is a sibling, so that its parent is whoever started the runtime.
 fn enter_pid_namespace(job: &Job) -> Result<()> {
     if let Some(pid) = job.joined.iter().find(|j| j.kind == NamespaceKind::Pid) {
-        crate::sys::clone::setns(&pid.fd, pid.kind.flag()).doing(|| "join the pid namespace")?;
+        namespaces::join_one(pid)?;
     }
     match clone3(libc::CLONE_PARENT as u64, None).doing(|| "clone into the pid namespace")? {
         Forked::Child => Ok(()),
@@ -270,8 +272,8 @@ fn enter_pid_namespace(job: &Job) -> Result<()> {
 
 fn bring_loopback_up() -> Result<()> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .or_else(|_| socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None))
+    // Any socket is of the network namespace; the kernel may be without IPv4.
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .doing(|| "make a socket in the network namespace")?;
     sys::loopback_up(&socket).doing(|| "bring the loopback interface up")
 }
@@ -304,8 +306,13 @@ fn ask_host(job: &Job, index: usize) -> Result<OwnedFd> {
     match job.channel.receive()? {
         Some((Message::Given, Some(fd))) => Ok(fd),
         Some((Message::Refused(text), _)) => bail!("{text}"),
-        _ => bail!("the host side of the runtime ended"),
+        _ => deserted(),
     }
+}
+
+/// The host side has ended, or says what it never says: nobody is there to be told.
+fn deserted() -> ! {
+    sys::exit_now(1)
 }
 
 /// prestart and createRuntime hooks run on the host side, when the namespaces and mounts are there.
@@ -374,8 +381,9 @@ fn wait_for_start(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     };
     let connection = loop {
         match rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => continue,
-            other => break other.doing(|| "wait for start")?,
+            Ok(connection) => break connection,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => deserted(),
         }
     };
     let connection = reporter.insert(Channel::new(connection));
@@ -398,4 +406,19 @@ fn expect_start(channel: &Channel) -> Result<()> {
 fn nothing_to_execute(job: &Job, reporter: &Option<Channel>) -> Result<()> {
     reporter.as_ref().unwrap_or(&job.channel).send(&Message::NothingToRun)?;
     sys::exit_now(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_start_starts() {
+        let (a, b) = Channel::pair().unwrap();
+        a.send(&Message::Start(false)).unwrap();
+        expect_start(&b).unwrap();
+        a.send(&Message::Begin).unwrap();
+        let error = expect_start(&b).unwrap_err().to_string();
+        assert_eq!(error, "expected Start from the other side, received Some((Begin, None))");
+    }
 }

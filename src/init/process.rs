@@ -6,7 +6,7 @@ use super::sync::{Channel, Message};
 use super::{filters, identity, program, refusal};
 use crate::bundle::plan::{Capabilities, Plan, Process};
 use crate::container::terminal;
-use crate::error::{Context, Doing, bail};
+use crate::error::{Doing, bail};
 use crate::procfs::Procfs;
 use crate::rootfs::device;
 use crate::rootfs::path::{Links, Missing, Root};
@@ -130,7 +130,7 @@ impl Setting<'_> {
         };
         identity::user(process, groups)?;
         // The change of user set this by sysctl (security R9).
-        sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
+        identity::forbid_tracing()?;
         // A directory that only the user may enter, or only the runtime: one of both must do.
         if entered.is_err() {
             identity::hold_until_filter(&capabilities)?;
@@ -147,7 +147,8 @@ impl Setting<'_> {
         } else {
             identity::capabilities(&capabilities, permitted)?;
         }
-        let name = process.args.first().context("process.args is empty")?;
+        // The lowering refuses an empty list.
+        let name = process.args.first().map_or(c"", CString::as_c_str);
         let program = program::find(self.root, name, &env)?;
         if let Some(filter) = &self.plan.seccomp {
             filters::check(filter, process)?;

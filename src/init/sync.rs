@@ -268,6 +268,24 @@ mod tests {
         assert_eq!(b.receive().unwrap().unwrap().0, Message::Failed(failed));
         drop(a);
         assert!(b.receive().unwrap().is_none());
-        assert!(Message::decode(&[99, 0, 0, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn a_conversation_that_goes_wrong_is_an_error() {
+        let error = |result: Result<()>| result.unwrap_err().to_string();
+        let decode = |bytes: &[u8]| error(Message::decode(bytes).map(drop));
+        assert_eq!(decode(&[99, 0, 0, 0, 0]), "unknown message 99 between the runtime's processes");
+        assert_eq!(decode(&[1]), "a message between the runtime's processes is cut short");
+        let (a, b) = Channel::pair().unwrap();
+        a.send(&Message::Begin).unwrap();
+        let other = error(b.expect(&Message::Ready));
+        assert_eq!(other, "expected Ready from the other side, received Begin");
+        drop(a);
+        let ended = error(b.expect(&Message::Ready));
+        assert_eq!(ended, "the other side of the runtime ended while Ready was awaited");
+        assert_eq!(error(b.send(&Message::Begin)), "send to the other side: broken pipe");
+        let no_socket = Channel::new(crate::hostfs::open("/dev/null", rustix::fs::OFlags::RDONLY).unwrap());
+        let refused = "receive from the other side: socket operation on non-socket";
+        assert_eq!(error(no_socket.receive().map(drop)), refused);
     }
 }

@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 
 /// Mounts the container's view of the cgroup tree.
 pub fn mount(builder: &mut Builder, m: &Mount, data: &[(String, Option<String>)]) -> Result<()> {
-    let target = find_target(builder, m, Missing::Directory, Links::Follow)?;
+    let target = find_target(builder, m, Missing::Directory, Links::Follow, None)?;
     if builder.cgroups.v2 {
         let (tree, change) = v2(builder, m, data)?;
         builder.attach_with(&tree, &target.fd, change)?;

@@ -43,7 +43,7 @@ fn copy_entry(procfs: &Procfs, from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Res
             let target =
                 rustix::fs::openat(to, name, flags, Mode::empty()).doing(|| format!("open `{shown}`"))?;
             copy_directory(procfs, &source, &target)?;
-            finish(&target, &stat, mode).doing(|| format!("set the owner of `{shown}`"))
+            finish(&target, &stat, mode).doing(|| format!("set owner, mode and times of `{shown}`"))
         }
         FileType::Symlink => {
             let target =
@@ -53,7 +53,7 @@ fn copy_entry(procfs: &Procfs, from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Res
         }
         FileType::RegularFile => {
             let file = copy_file(procfs, from, to, name).doing(|| format!("copy `{shown}`"))?;
-            finish(&file, &stat, mode).doing(|| format!("set the owner of `{shown}`"))
+            finish(&file, &stat, mode).doing(|| format!("set owner, mode and times of `{shown}`"))
         }
         kind => {
             rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev).doing(|| format!("create `{shown}`"))?;

@@ -77,7 +77,10 @@ fn create(builder: &mut Builder, device: &Device) -> Result<()> {
     let number = rustix::fs::makedev(device.major, device.minor);
     match rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(device.mode), number) {
         Ok(()) => {}
-        Err(Errno::EXIST) => refuse_other(&open_node(&parent, name)?, device)?,
+        Err(Errno::EXIST) if is_device(&open_node(&parent, name)?, device)? => {}
+        Err(Errno::EXIST) => {
+            bail!("another file is there already: remove it from the root filesystem")
+        }
         Err(Errno::PERM) => return bind(builder, &parent, name, device),
         Err(error) => return Err(error).doing(|| "mknod"),
     }
@@ -94,22 +97,21 @@ fn open_node(parent: &OwnedFd, name: &str) -> Result<OwnedFd> {
     rustix::fs::openat(parent, name, flags, Mode::empty()).doing(|| "open the node")
 }
 
-/// What is there already must be that device (config-linux.md, Devices).
-fn refuse_other(node: &OwnedFd, device: &Device) -> Result<()> {
+/// Whether what is there already is that device, as it must be (config-linux.md, Devices).
+fn is_device(node: &OwnedFd, device: &Device) -> Result<bool> {
     let found = stat(node).doing(|| "look at what is there")?;
     let same_kind = found.st_mode & libc::S_IFMT == device.kind;
     let number = rustix::fs::makedev(device.major, device.minor);
-    if !same_kind || (device.kind != libc::S_IFIFO && found.st_rdev != number) {
-        bail!("another file is there already: remove it from the root filesystem");
-    }
-    Ok(())
+    Ok(same_kind && (device.kind == libc::S_IFIFO || found.st_rdev == number))
 }
 
 /// In a user namespace: the host's node of the same path, bound over an empty file.
 fn bind(builder: &Builder, parent: &OwnedFd, name: &str, device: &Device) -> Result<()> {
     let host = crate::hostfs::open(device.path.as_str(), OFlags::PATH | OFlags::NOFOLLOW)
         .doing(|| "open the device on the host, as device nodes cannot be made in a user namespace")?;
-    refuse_other(&host, device).context("the host's device")?;
+    if !is_device(&host, device)? {
+        bail!("the host has another device there, which would be bound: correct type, major and minor");
+    }
     let tree = clone_fd(&host, false).doing(|| "clone the host's device")?;
     let mut set = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC;
     if !builder.in_user_namespace {

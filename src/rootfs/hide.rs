@@ -155,3 +155,17 @@ fn existing(root: &Root, path: &str) -> Result<Option<OwnedFd>> {
         other => other.map(Some).doing(|| "find it"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_never_left_unmasked_for_lack_of_a_null_device() {
+        let procfs = Procfs::open().unwrap();
+        let features = MountFeatures::probe();
+        let mut covers = Covers { null: None, null_attached: false, empty: None, procfs: &procfs, features };
+        let file = crate::hostfs::open("/proc/self/status", OFlags::PATH).unwrap();
+        assert_eq!(covers.cover_file(&file).unwrap_err().to_string(), "no null device was opened");
+    }
+}

@@ -206,7 +206,7 @@ fn make_parent_private(plan: &Plan, directory: &OwnedFd) -> Result<()> {
     if plan.root_propagation & libc::MS_SHARED == 0 {
         return Ok(());
     }
-    rustix::process::fchdir(directory).doing(|| "enter the root filesystem")?;
+    rustix::process::fchdir(directory).doing(|| "enter the root filesystem to find its mount")?;
     let mut above = String::from(".");
     for _ in 0..64 {
         let name = std::ffi::CString::new(above.clone()).unwrap_or_default();

@@ -5,7 +5,7 @@
 use super::Builder;
 use super::path::{Found, Links, Missing, is_directory};
 use crate::bundle::plan::{Mount, MountAttributes, MountSource, SymlinkSource};
-use crate::error::{Context, Doing, anyhow, bail, why};
+use crate::error::{Context, Doing, bail, reworded};
 use crate::procfs::PROC_SUPER_MAGIC;
 use crate::sys::mount::{self as sys, Change};
 use anyhow::Result;
@@ -221,11 +221,8 @@ fn filesystem(
     super_flags: u64,
     data: &[(String, Option<String>)],
 ) -> Result<()> {
-    if m.destination == "/" {
-        bail!("a new filesystem cannot replace the root: use root.path or a bind mount");
-    }
     let links = if ordinary_directory(kind) { Links::Never } else { target_links(m) };
-    let target = match find_target(builder, m, Missing::Directory, links) {
+    let target = match find_target(builder, m, Missing::Directory, links, None) {
         Err(error) if ordinary_directory(kind) && crate::error::errno_of(&error) == libc::ELOOP => {
             bail!(
                 "{kind} must be mounted on ordinary directory: a component of the target is a symbolic link"
@@ -274,7 +271,7 @@ fn inherit_mode(kind: &str, target: &Found, data: &mut Vec<(String, Option<Strin
     if kind != "tmpfs" || target.created || data.iter().any(|(key, _)| key == "mode") {
         return Ok(());
     }
-    let mode = super::path::stat(&target.fd).doing(|| "look at the target")?.st_mode & 0o7777;
+    let mode = super::path::stat(&target.fd).doing(|| "look at the target's mode")?.st_mode & 0o7777;
     data.push(("mode".into(), Some(format!("{mode:o}"))));
     Ok(())
 }
@@ -335,7 +332,7 @@ fn said_by_kernel(context: &OwnedFd, error: anyhow::Error) -> anyhow::Error {
         let line = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).trim().to_string();
         said.push(line.get(2..).unwrap_or_default().to_string());
     }
-    if said.is_empty() { error } else { error.context(said.join(", ")) }
+    if said.is_empty() { error } else { reworded(&error, |why| format!("{}: {why}", said.join(", "))) }
 }
 
 // ---- targets ----------------------------------------------------------------------------------
@@ -344,20 +341,27 @@ fn target_links(m: &Mount) -> Links {
     if m.follow_destination { Links::Follow } else { Links::NotLast }
 }
 
-/// Finds or makes the target; a target below /proc is refused but for a few files.
-pub fn find_target(builder: &Builder, m: &Mount, missing: Missing, links: Links) -> Result<Found> {
+/// Finds or makes the target; a target below /proc is refused but for a few files. `bound` is what a bind
+/// mount shows.
+pub fn find_target(
+    builder: &Builder,
+    m: &Mount,
+    missing: Missing,
+    links: Links,
+    bound: Option<&OwnedFd>,
+) -> Result<Found> {
     let found = builder
         .root
         .find_or_create(&m.destination, missing, links)
         .doing(|| "find or create the target in the container")?;
-    refuse_inside_proc(builder, m, &found.fd)?;
+    refuse_inside_proc(builder, m, &found.fd, bound)?;
     refuse_other_kind(&found.fd, missing)?;
     Ok(found)
 }
 
 /// The kernel mounts directories on directories, and everything else on anything else.
 fn refuse_other_kind(target: &OwnedFd, source: Missing) -> Result<()> {
-    match (source, is_directory(target).doing(|| "look at the target")?) {
+    match (source, is_directory(target).doing(|| "look at the kind of the target")?) {
         (Missing::Directory, false) => bail!("the target is not a directory, but what is mounted is one"),
         (Missing::File, true) => bail!("the target is a directory, but what is mounted is not a directory"),
         _ => Ok(()),
@@ -365,38 +369,38 @@ fn refuse_other_kind(target: &OwnedFd, source: Missing) -> Result<()> {
 }
 
 /// Mounts over procfs could redirect what is later written there (CVE-2019-16884).
-fn refuse_inside_proc(builder: &Builder, m: &Mount, target: &OwnedFd) -> Result<()> {
-    let magic = rustix::fs::fstatfs(target).doing(|| "look at the target")?.f_type as u64;
-    if magic != PROC_SUPER_MAGIC {
+fn refuse_inside_proc(builder: &Builder, m: &Mount, target: &OwnedFd, bound: Option<&OwnedFd>) -> Result<()> {
+    if !is_procfs(target).doing(|| "look at the filesystem of the target")? {
         return Ok(());
     }
     let path = builder.procfs.path_of(target)?;
     let inside = path.rsplit_once("/proc/").map(|(_, rest)| rest).unwrap_or_default();
-    let is_root = super::path::stat(target).doing(|| "look at the target")?.st_ino == 1;
-    let replaces_proc = matches!(&m.source, MountSource::Filesystem { kind, .. } if kind == "proc");
-    let only_changes = matches!(m.source, MountSource::Remount | MountSource::Propagation);
-    if only_changes || (is_root && replaces_proc) || PROC_FILES.contains(&inside) {
+    let is_root = super::path::stat(target).doing(|| "look at the target below /proc")?.st_ino == 1;
+    let shows_proc = match (&m.source, bound) {
+        (MountSource::Filesystem { kind, .. }, _) => kind == "proc",
+        (_, Some(tree)) => is_procfs(tree).doing(|| "look at the filesystem of the source")?,
+        _ => false,
+    };
+    if (is_root && shows_proc) || PROC_FILES.contains(&inside) {
         return Ok(());
     }
-    if is_root && let MountSource::Bind { path, .. } = &m.source {
-        let source = crate::hostfs::open(path, OFlags::PATH).doing(|| "open the source")?;
-        if rustix::fs::fstatfs(&source).doing(|| "look at the source")?.f_type as u64 == PROC_SUPER_MAGIC {
-            return Ok(());
-        }
-    }
     bail!("the target is inside /proc, which may not be covered: mount it elsewhere")
+}
+
+fn is_procfs(fd: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type as u64 == PROC_SUPER_MAGIC)
 }
 
 fn attach(builder: &mut Builder, m: &Mount, tree: OwnedFd, missing: Missing) -> Result<()> {
     if m.destination == "/" {
         return builder.replace_root(tree);
     }
-    let target = find_target(builder, m, missing, target_links(m))?;
-    if m.destination == "/proc" && missing == Missing::Directory {
-        let magic = rustix::fs::fstatfs(&tree).doing(|| "look at the source")?.f_type as u64;
-        if magic != PROC_SUPER_MAGIC {
-            bail!("only procfs may be mounted on /proc: the source is another filesystem");
-        }
+    let target = find_target(builder, m, missing, target_links(m), Some(&tree))?;
+    if m.destination == "/proc"
+        && missing == Missing::Directory
+        && !is_procfs(&tree).doing(|| "look at the filesystem that is to be /proc")?
+    {
+        bail!("only procfs may be mounted on /proc: the source is another filesystem");
     }
     place(builder, m, &tree, &target)
 }
@@ -459,20 +463,15 @@ impl Builder<'_> {
 
     fn old_mount(&self, mount: &OwnedFd, change: Change) -> Result<()> {
         self.procfs.enter_own_fds()?;
-        let name =
-            std::ffi::CString::new(mount.as_raw_fd().to_string()).map_err(|_| anyhow!("descriptor"))?;
+        let name = std::ffi::CString::new(mount.as_raw_fd().to_string())?;
         let recursive = if change.recursive { libc::MS_REC } else { 0 };
         if change.propagation != 0 {
             return sys::mount_flags(&name, change.propagation | recursive).doing(|| "set the propagation");
         }
         let kept = current_attributes(mount)? & !change.clear;
         let flags = old_flags(kept | change.set) | libc::MS_REMOUNT | libc::MS_BIND;
-        sys::mount_flags(&name, flags).map_err(|error| {
-            anyhow!(
-                "set the mount's options: {} (Linux 5.12 or newer can set them before attaching)",
-                why(&error)
-            )
-        })
+        sys::mount_flags(&name, flags)
+            .doing(|| "set the mount's options (which Linux 5.12 or newer can do before attaching)")
     }
 }
 

@@ -6,6 +6,7 @@
 use super::Builder;
 use super::device::clone_host;
 use crate::bundle::plan::NamespaceKind;
+use crate::error::reworded;
 use anyhow::Result;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -18,9 +19,11 @@ pub fn fallback(builder: &mut Builder, kind: &str, index: usize, refused: anyhow
         "sysfs" if namespaces.joins(NamespaceKind::Network) => builder.source_from_host(index),
         "sysfs" if !namespaces.creates(NamespaceKind::Network) => clone_host(Path::new("/sys")),
         "proc" if !namespaces.has(NamespaceKind::Pid) => clone_host(Path::new("/proc")),
-        "sysfs" | "proc" => Err(refused.context(format!(
-            "the host's own {kind} is partly covered, so a user namespace may not mount a new one"
-        ))),
+        "sysfs" | "proc" => Err(reworded(&refused, |why| {
+            format!(
+                "the host's own {kind} is partly covered, so a user namespace may not mount a new one: {why}"
+            )
+        })),
         _ => Err(refused),
     }
 }

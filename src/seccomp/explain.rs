@@ -9,8 +9,8 @@ use super::program::{AND, IF_AT_LEAST, IF_EQUAL, JUMP, LOAD, RETURN};
 use super::{Instruction, MAX_INSTRUCTIONS, RAW, Unknown, assemble, groups};
 use crate::bundle::json::{self, Problems};
 use crate::bundle::spec::Seccomp;
-use crate::error::{Context, bail};
-use anyhow::{Result, ensure};
+use crate::error::{Context, bail, ensure};
+use anyhow::Result;
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::Path;
@@ -245,5 +245,19 @@ fn word(offset: u32, big_endian: bool) -> String {
             let half = if (offset % 8 == 4) == big_endian { "low" } else { "high" };
             format!("arg{} {half}", offset.saturating_sub(16) / 8)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_without_an_end_is_not_explained() {
+        let spec: Seccomp = json::parse(br#"{"defaultAction":"SCMP_ACT_ALLOW"}"#).unwrap();
+        let policy = Policy::read(&spec, "", Unknown::Skipped, &mut Problems::default(), &mut Vec::new());
+        let query = Query { arch: None, syscall: None, args: Vec::new() };
+        let error = explain_call(&mut String::new(), &policy, &[], &query, "read").unwrap_err();
+        assert_eq!(error.to_string(), "run the program for `read`: it does not end");
     }
 }

@@ -84,16 +84,16 @@ fn take(process: &Loading) -> Result<Option<OwnedFd>> {
     }
     process.channel.send(&Message::Given)?;
     loop {
-        match fetch() {
-            Ok(listener) => return Ok(Some(listener)),
-            Err(Errno::BADF | Errno::SRCH) => {}
-            Err(error) => return Err(error).doing(|| "fetch the seccomp listener"),
-        }
         let mut channel = [PollFd::new(process.channel.fd(), PollFlags::IN)];
-        match poll(&mut channel, Some(&PAUSE)) {
+        let waited = match fetch() {
+            Ok(listener) => return Ok(Some(listener)),
+            Err(Errno::BADF | Errno::SRCH) => poll(&mut channel, Some(&PAUSE)),
+            Err(error) => Err(error),
+        };
+        match waited {
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return sent(process.channel),
-            Err(error) => return Err(error).doing(|| "wait for the seccomp listener"),
+            Err(error) => return Err(error).doing(|| "fetch the seccomp listener"),
         }
     }
 }
@@ -105,5 +105,33 @@ fn sent(channel: &Channel) -> Result<Option<OwnedFd>> {
         Some((Message::SeccompListener(_), Some(listener))) => Ok(Some(listener)),
         Some((Message::Failed(failed), _)) => bail!(failed),
         Some((other, _)) => bail!("expected the seccomp listener, received {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::bad_input::{config, plan};
+    use crate::error::Failed;
+
+    #[test]
+    fn what_a_process_says_instead_of_its_listener_is_an_error() {
+        let said = |message: Message| {
+            let (ours, theirs) = Channel::pair().unwrap();
+            theirs.send(&message).unwrap();
+            sent(&ours).unwrap_err().to_string()
+        };
+        let failed = Failed::told(libc::EBUSY, "src/x.rs:1".into(), "load the filter: busy".into());
+        assert_eq!(said(Message::Failed(failed)), "load the filter: busy");
+        assert_eq!(said(Message::Console), "expected the seccomp listener, received Console");
+        let (ours, theirs) = Channel::pair().unwrap();
+        drop(theirs);
+        assert!(sent(&ours).unwrap().is_none(), "it ended without a word");
+    }
+
+    #[test]
+    fn without_an_agent_there_is_nothing_to_connect_to() {
+        let error = connect(&plan(&config(&[])).unwrap()).unwrap_err().to_string();
+        assert_eq!(error, "the filter has no agent");
     }
 }

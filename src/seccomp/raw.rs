@@ -4,8 +4,8 @@
 
 use super::{Filter, Instruction, MAX_INSTRUCTIONS};
 use crate::bundle::Problems;
-use crate::error::{bail, shown};
-use anyhow::{Result, ensure};
+use crate::error::{bail, ensure, shown};
+use anyhow::Result;
 
 /// Bytes of `struct sock_filter`.
 const SIZE: usize = 8;

@@ -220,7 +220,18 @@ pub fn join_session_keyring(name: &CStr) -> io::Result<()> {
 
 /// seccomp(SECCOMP_SET_MODE_FILTER): loads a program; with SECCOMP_FILTER_FLAG_NEW_LISTENER in
 /// `flags` the answer is the listener's descriptor.
-pub fn seccomp(program: &[crate::seccomp::Instruction], flags: u64) -> io::Result<Option<OwnedFd>> {
+pub fn seccomp(program: &[crate::seccomp::Instruction], flags: u64) -> io::Result<()> {
+    set_filter(program, flags).map(drop)
+}
+
+/// The same with SECCOMP_FILTER_FLAG_NEW_LISTENER: the listener.
+pub fn seccomp_listener(program: &[crate::seccomp::Instruction], flags: u64) -> io::Result<OwnedFd> {
+    let fd = set_filter(program, flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+    // SAFETY: with the listener flag the kernel returned a new descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+fn set_filter(program: &[crate::seccomp::Instruction], flags: u64) -> io::Result<i64> {
     #[repr(C)]
     struct Program {
         length: u16,
@@ -229,12 +240,7 @@ pub fn seccomp(program: &[crate::seccomp::Instruction], flags: u64) -> io::Resul
     let length = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let raw = Program { length, filter: program.as_ptr() };
     // SAFETY: the instructions have the layout of sock_filter and outlive the call.
-    let fd = unsafe { check(libc::syscall(libc::SYS_seccomp, 1, flags, &raw const raw))? };
-    if flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER == 0 {
-        return Ok(None);
-    }
-    // SAFETY: with the listener flag the kernel returned a new descriptor.
-    Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+    unsafe { check(libc::syscall(libc::SYS_seccomp, 1, flags, &raw const raw)) }
 }
 
 /// Whether the kernel knows a flag of SECCOMP_SET_MODE_FILTER: it looks at the flags first, and then
