@@ -392,7 +392,10 @@ impl Sandbox {
     /// The same in a mount namespace of its own that a shell script has changed first.
     pub fn after_mounts(&self, script: &str, args: &[&str]) -> Command {
         let script = format!("set -e; {script}; exec \"$0\" \"$@\"");
-        self.command_of(&["unshare", "--mount", "sh", "-c", &script, runtime().to_str().unwrap()], args)
+        let mut words = vec!["unshare", "--mount", "sh", "-c", &script];
+        words.extend(self.before.iter().map(String::as_str));
+        words.push(runtime().to_str().unwrap());
+        self.command_of(&words, args)
     }
 
     fn command_of(&self, words: &[&str], args: &[&str]) -> Command {

@@ -21,6 +21,7 @@ mod concurrency;
 mod create_failures;
 mod docker;
 mod edges;
+mod errors;
 mod exec;
 mod exec_errors;
 mod gc;

@@ -20,6 +20,8 @@ mod host;
 mod errors;
 mod errors_of_commands;
 mod errors_of_create;
+mod errors_of_files;
+mod errors_of_init;
 mod faults;
 mod harmless;
 mod ptrace;
