@@ -69,7 +69,7 @@ fn let_go_on(cgroup: &Manager, status: Status) {
 
 fn dump(program: &Path, args: &Checkpoint, options: Options, directories: &Directories) -> Result<()> {
     directories.new_log(LOG)?;
-    let criu = Swrk::start(program, &Setting::default())?;
+    let criu = Swrk::start(program, &Setting { own_group: true, ..Setting::default() })?;
     criu.version()?;
     check_features(&criu, args)?;
     let kind = if args.pre_dump { Kind::PreDump } else { Kind::Dump };
@@ -78,7 +78,7 @@ fn dump(program: &Path, args: &Checkpoint, options: Options, directories: &Direc
         let (why, log) = (criu.why(&response, &directories.work, LOG), directories.log_path(LOG));
         bail!("CRIU: {why}; its log is `{}`", log.display());
     }
-    criu.finish()
+    Ok(())
 }
 
 /// What the options need of the kernel is asked before the container is stopped for it.
@@ -121,7 +121,9 @@ fn options(
         mounts.push(ExternalMount { key: inside.clone(), value: inside });
     }
     let pids = if matches!(cgroup, Manager::None) { vec![pid] } else { cgroup.processes()? };
-    refuse_strangers(&procfs, pid, &pids)?;
+    if let Some(stranger) = pids.iter().copied().find(|one| is_stranger(&procfs, pid, *one)) {
+        say_stranger(&procfs, stranger, args.leave_running || args.pre_dump)?;
+    }
     let files = external::files_to_dump(&procfs, &table, pid, &pids, args.common.shell_job)?;
     if !args.pre_dump {
         directories.write_descriptors(&files.names)?;
@@ -145,15 +147,21 @@ fn options(
     })
 }
 
-/// CRIU writes a tree of processes: those that were put into the container from outside it would leave out,
-/// and lose.
-fn refuse_strangers(procfs: &Procfs, init: i32, pids: &[i32]) -> Result<()> {
-    let Some(stranger) = pids.iter().find(|pid| is_stranger(procfs, init, **pid)) else { return Ok(()) };
+/// CRIU writes a tree of processes. One that was put into the container from outside, and whose parent is
+/// there still, is left out: it would be lost with the container, and is only not in the images where the
+/// container goes on.
+fn say_stranger(procfs: &Procfs, stranger: i32, goes_on: bool) -> Result<()> {
     let name = procfs.read(&format!("{stranger}/comm")).unwrap_or_default();
     let name = criu::clean(String::from_utf8_lossy(&name).trim());
+    if goes_on {
+        crate::warn!(
+            "process {stranger} (`{name}`) was put into the container from outside, by exec: it is not in the images"
+        );
+        return Ok(());
+    }
     bail!(
         "process {stranger} (`{name}`) was put into the container from outside, by exec: CRIU writes the first \
-         process and what that began; end it first"
+         process and what that began; end it first, or use --leave-running"
     )
 }
 

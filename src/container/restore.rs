@@ -176,7 +176,7 @@ impl Making<'_> {
             let why = criu.why(&response, &directories.work, LOG);
             bail!("CRIU: {why}; its log is `{}`", directories.log_path(LOG).display());
         }
-        criu.finish()?;
+        drop(criu);
         rustix::fs::unlinkat(entry.dir(), ROOT, AtFlags::REMOVEDIR).map_err(failed("remove the mount point"))
     }
 
@@ -197,7 +197,8 @@ impl Making<'_> {
             lsm_mount_context: self.args.lsm_mount_context.clone(),
             ..common_options(&self.args.common, cgroup, &self.plan.annotations, &directories, LOG)?
         };
-        let setting = Setting { cgroup: cgroup.join()?, inherited: inherited.fds.iter().collect() };
+        let setting =
+            Setting { cgroup: cgroup.join()?, inherited: inherited.fds.iter().collect(), own_group: false };
         Ok(Started { criu: Swrk::start(&self.program, &setting)?, options, directories })
     }
 
@@ -236,17 +237,22 @@ fn protect(plan: &Plan, pidfd: &OwnedFd) -> Result<()> {
     })
 }
 
-/// Where the first process's cgroups are now, whatever they were.
+/// Where the first process's cgroups are now, whatever they were. Beside v1 hierarchies the name of cgroup2
+/// is empty to CRIU, which would make the earlier one again.
 fn cgroup_roots(cgroup: &Manager) -> Vec<CgroupRoot> {
-    let root = |controller: Option<&String>, path: &str| CgroupRoot {
-        controller: controller.cloned(),
+    let root = |controller: Option<&str>, path: &str| CgroupRoot {
+        controller: controller.map(String::from),
         path: format!("/{path}"),
     };
     match cgroup.location().files() {
         Location::V2(place) => vec![root(None, &place.path)],
         Location::V1(places) => places
             .iter()
-            .flat_map(|place| place.controllers.iter().map(|controller| root(Some(controller), &place.path)))
+            .flat_map(|place| {
+                let names = place.controllers.iter().map(String::as_str);
+                let unnamed = place.controllers.is_empty().then_some("");
+                names.chain(unnamed).map(|name| root(Some(name), &place.path))
+            })
             .collect(),
         _ => Vec::new(),
     }

@@ -3,6 +3,7 @@
 //! messages, the process and its log; what a container needs of it is in `container::checkpoint` and
 //! `container::restore`.
 
+mod interrupt;
 mod log;
 pub mod messages;
 mod swrk;

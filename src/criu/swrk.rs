@@ -1,7 +1,9 @@
 //! The CRIU process of one command: found, started with one end of a socket pair, asked, listened to
 //! while it reports its steps, and waited for. It gets nothing of this process but that socket and
-//! the descriptors that restored processes inherit.
+//! the descriptors that restored processes inherit. It does not outlive the command: questions have a time
+//! limit, work has none but ends when the command is interrupted, and its end is noticed by its pidfd.
 
+use super::interrupt::Interrupts;
 use super::log;
 use super::messages::{Features, Kind, Options, Request, Response, Version};
 use crate::cgroup::Join;
@@ -16,8 +18,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, MemfdFlags, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, SocketFlags,
-    SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, Shutdown,
+    SocketFlags, SocketType,
 };
 use std::ffi::{CString, OsStr, OsString};
 use std::io::IoSliceMut;
@@ -25,11 +27,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Longest message taken, in bytes; CRIU's answers have a few hundred.
 const LONGEST: usize = 64 << 10;
-/// How long CRIU may take for an answer that needs no work, in seconds.
-const PATIENCE: i64 = 60;
+/// How long CRIU may take to tell its version, in seconds.
+const VERSION_LIMIT: u64 = 10;
+/// How long to find out what the kernel can do, for which it starts other programs.
+const FEATURES_LIMIT: u64 = 30;
+/// How long to undo its work after an interruption, and to end after its last answer.
+const GRACE: u64 = 10;
 /// Where programs of the system are, also where PATH does not say so.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -69,6 +76,9 @@ pub struct Setting<'a> {
     pub cgroup: Join,
     /// Descriptors that keep their number in it; all above 2.
     pub inherited: Vec<&'a OwnedFd>,
+    /// Whether what is typed on the terminal interrupts the command alone and not CRIU, which would not
+    /// undo anything. Restored processes may need the terminal, and so the same process group.
+    pub own_group: bool,
 }
 
 /// A step that CRIU has reached; it waits until it was looked at.
@@ -82,6 +92,17 @@ pub struct Step {
     pub fd: Option<OwnedFd>,
 }
 
+/// What there is to hear of it.
+enum Heard {
+    Message(Response, Option<OwnedFd>),
+    /// It has closed the socket, or ended.
+    End,
+    /// The command is to end.
+    Interrupt(i32),
+    /// Nothing, in the time given.
+    Nothing,
+}
+
 /// The running process.
 #[derive(Debug)]
 pub struct Swrk {
@@ -91,6 +112,7 @@ pub struct Swrk {
     pidfd: OwnedFd,
     /// What it said before it had a log.
     said: OwnedFd,
+    interrupts: Interrupts,
 }
 
 impl Swrk {
@@ -102,6 +124,8 @@ impl Swrk {
         let said = rustix::fs::memfd_create("criu-stderr", MemfdFlags::CLOEXEC)
             .map_err(failed("make a file for CRIU's messages"))?;
         let doing = || format!("start `{}`", path.display());
+        // Before there is something to undo.
+        let interrupts = Interrupts::hold()?;
         match clone3(0, setting.cgroup.into.as_ref()).doing(doing)? {
             Forked::Child => {
                 if let Err(error) = execute(path, setting, &theirs, &said) {
@@ -110,14 +134,14 @@ impl Swrk {
                 }
                 sys::exit_now(127)
             }
-            Forked::Parent { pid, pidfd } => Ok(Swrk { pid, socket, pidfd, said }),
+            Forked::Parent { pid, pidfd } => Ok(Swrk { pid, socket, pidfd, said, interrupts }),
         }
     }
 
     /// Asks which CRIU it is; old ones are refused.
     pub fn version(&self) -> Result<Version> {
         let request = Request { kind: Kind::Version.into(), keep_open: Some(true), ..Request::default() };
-        let response = self.ask(&request, Kind::Version)?;
+        let response = self.ask(&request, Kind::Version, VERSION_LIMIT)?;
         let version =
             response.version.filter(|_| response.success).context("CRIU did not tell its version")?;
         if version < super::OLDEST {
@@ -135,22 +159,24 @@ impl Swrk {
             features: Some(wanted),
             ..Request::default()
         };
-        let response = self.ask(&request, Kind::FeatureCheck)?;
+        let response = self.ask(&request, Kind::FeatureCheck, FEATURES_LIMIT)?;
         response.features.filter(|_| response.success).context("CRIU did not tell its features")
     }
 
     /// A question that is answered at once.
-    fn ask(&self, request: &Request, kind: Kind) -> Result<Response> {
+    fn ask(&self, request: &Request, kind: Kind, seconds: u64) -> Result<Response> {
         self.send(request)?;
-        match self.receive(Some(PATIENCE))? {
-            Some((response, _)) if response.kind() == kind => Ok(response),
-            Some((response, _)) => bail!("CRIU answered {:?} to {kind:?}", response.kind()),
-            None => Err(self.died()),
+        match self.hear(Some(after(seconds)))? {
+            Heard::Message(response, _) if response.kind() == kind => Ok(response),
+            Heard::Message(response, _) => bail!("CRIU answered {:?} to {kind:?}", response.kind()),
+            Heard::End => Err(self.died()),
+            Heard::Interrupt(signal) => Err(interrupted(signal)),
+            Heard::Nothing => bail!("CRIU has not answered for {seconds} seconds: is `criu` CRIU?"),
         }
     }
 
-    /// Has a dump or restore done; `look` sees every step, and its error ends the work. The answer may
-    /// say that CRIU failed; an error says why it did not come to that.
+    /// Has a dump or restore done; `look` sees every step, and its error ends the work, as does an
+    /// interruption. The answer may say that CRIU failed; an error says why it did not come to that.
     pub fn run(
         &self,
         kind: Kind,
@@ -160,13 +186,28 @@ impl Swrk {
         let options = Some(Box::new(options));
         let request = Request { kind: kind.into(), options, ..Request::default() };
         self.send(&request)?;
-        let mut refused = None;
+        // The first refusal is the reason of all that follows.
+        let mut refused: Option<anyhow::Error> = None;
+        let mut stop: Option<(i32, Instant)> = None;
         loop {
-            let Some((response, fd)) = self.receive(None)? else {
-                return Err(refused.unwrap_or_else(|| self.died()));
+            let (response, fd) = match self.hear(stop.map(|(_, time)| time))? {
+                Heard::Message(response, fd) => (response, fd),
+                Heard::End => return Err(refused.or(stopped(stop)).unwrap_or_else(|| self.died())),
+                Heard::Interrupt(signal) if stop.is_none() => {
+                    // At its next step it undoes its work.
+                    crate::debug!("interrupted by {}", signal::words(signal));
+                    stop = Some((signal, after(GRACE)));
+                    continue;
+                }
+                Heard::Interrupt(_) | Heard::Nothing => {
+                    self.end(0);
+                    return Err(refused.or(stopped(stop)).unwrap_or_else(|| self.died()));
+                }
             };
             if response.kind() != Kind::Notify {
-                return match refused {
+                // An interruption that came when all was done came too late.
+                let reason = refused.or_else(|| stopped(stop.filter(|_| !response.success)));
+                return match reason {
                     Some(error) => Err(error),
                     None if response.success && response.kind() != kind => {
                         bail!("CRIU answered another request than {kind:?}: is `criu` CRIU?")
@@ -177,14 +218,18 @@ impl Swrk {
             let notify = response.notify.unwrap_or_default();
             let step = Step { name: notify.step.unwrap_or_default(), pid: notify.pid, fd };
             crate::debug!("CRIU is at {}", log::clean(&step.name));
-            let seen = look(step);
+            if stop.is_none() {
+                stop = self.interrupts.next()?.map(|signal| (signal, after(GRACE)));
+            }
+            if stop.is_none() && refused.is_none() {
+                // It may run hooks, which can take as long as they like.
+                refused = self.interrupts.let_through(|| look(step)).err();
+            }
             let answer = Request {
                 kind: Kind::Notify.into(),
-                notify_success: Some(seen.is_ok()),
+                notify_success: Some(stop.is_none() && refused.is_none()),
                 ..Request::default()
             };
-            // The first refusal is the reason of all that follows.
-            refused = refused.or(seen.err());
             self.send(&answer)?;
         }
     }
@@ -197,16 +242,18 @@ impl Swrk {
         }
     }
 
-    /// The next message; none when CRIU has closed the socket.
-    fn receive(&self, seconds: Option<i64>) -> Result<Option<(Response, Option<OwnedFd>)>> {
-        self.wait_readable(seconds)?;
+    /// The next message, or what comes instead until a time.
+    fn hear(&self, until: Option<Instant>) -> Result<Heard> {
+        if let Some(other) = self.wait(until)? {
+            return Ok(other);
+        }
         let mut bytes = vec![0u8; LONGEST];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(&mut bytes)];
         let received =
             match rustix::net::recvmsg(&self.socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Err(Errno::CONNRESET) => return Ok(None),
+                Err(Errno::CONNRESET) => return Ok(Heard::End),
                 other => other.map_err(failed("receive an answer of CRIU"))?,
             };
         let mut fd = None;
@@ -216,7 +263,7 @@ impl Swrk {
             }
         }
         if received.bytes == 0 {
-            return Ok(None);
+            return Ok(Heard::End);
         }
         if received.flags.contains(ReturnFlags::TRUNC) {
             bail!("an answer of CRIU is longer than {LONGEST} bytes: is `criu` CRIU?");
@@ -224,33 +271,52 @@ impl Swrk {
         let bytes = bytes.get(..received.bytes).unwrap_or_default();
         let response = Response::decode(bytes)
             .map_err(|error| anyhow!("an answer of CRIU is not as documented ({error}): is `criu` CRIU?"))?;
-        Ok(Some((response, fd)))
+        Ok(Heard::Message(response, fd))
     }
 
-    /// Waits for a message or the end of the process, with a limit in seconds where there is one.
-    fn wait_readable(&self, seconds: Option<i64>) -> Result<()> {
-        let limit = seconds.map(|tv_sec| Timespec { tv_sec, tv_nsec: 0 });
-        loop {
-            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], limit.as_ref()) {
-                Ok(0) => {
-                    self.kill();
-                    bail!("CRIU has not answered for {PATIENCE} seconds and was killed: is `criu` CRIU?")
-                }
-                Ok(_) => return Ok(()),
+    /// Waits for a message; what came instead.
+    fn wait(&self, until: Option<Instant>) -> Result<Option<Heard>> {
+        let ready = |fds: &mut [PollFd<'_>], until: Option<Instant>| loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = left.map(|left| Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
+            });
+            match poll(fds, left.as_ref()) {
                 Err(Errno::INTR) => {}
-                Err(errno) => return Err(failed("wait for CRIU")(errno)),
+                other => return other.map_err(failed("wait for CRIU")),
+            }
+        };
+        loop {
+            let mut fds = [&self.socket, &self.pidfd, self.interrupts.descriptor()]
+                .map(|fd| PollFd::new(fd, PollFlags::IN));
+            let none = ready(&mut fds, until)? == 0;
+            let [message, end, signal] = fds.map(|fd| !fd.revents().is_empty());
+            if message {
+                return Ok(None);
+            }
+            if end {
+                // Its last words may have come meanwhile. Its children may keep the socket open.
+                let words = ready(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(Instant::now()))?;
+                return Ok((words == 0).then_some(Heard::End));
+            }
+            if let Some(signal) = signal.then(|| self.interrupts.next()).transpose()?.flatten() {
+                return Ok(Some(Heard::Interrupt(signal)));
+            }
+            if none {
+                return Ok(Some(Heard::Nothing));
             }
         }
     }
 
     /// It ended, or closed its socket, without an answer.
     fn died(&self) -> anyhow::Error {
-        self.kill();
-        let how = match sys::wait_pidfd(&self.pidfd) {
-            Ok(Exit::Signal(libc::SIGKILL)) => "ended without an answer".to_string(),
-            Ok(Exit::Signal(number)) => format!("was ended by {}", signal::words(number)),
-            Ok(Exit::Code(code)) => format!("ended with status {code}"),
-            Err(_) => "ended".to_string(),
+        // It has a moment to end by itself, for its status to be told.
+        let how = match self.end(1) {
+            Some(Exit::Signal(libc::SIGKILL)) => "ended without an answer".to_string(),
+            Some(Exit::Signal(number)) => format!("was ended by {}", signal::words(number)),
+            Some(Exit::Code(code)) => format!("ended with status {code}"),
+            None => "ended".to_string(),
         };
         match self.said() {
             Some(said) => anyhow!("CRIU {how}: {said}"),
@@ -266,11 +332,13 @@ impl Swrk {
         text.lines().rev().find(|line| !line.trim().is_empty()).map(|line| log::clean(line.trim()))
     }
 
-    fn kill(&self) {
-        // It has a moment to end by itself, for its status to be told; one that is gone needs no signal.
-        let moment = Timespec { tv_sec: 1, tv_nsec: 0 };
+    /// Waits for its end, and brings it about after some seconds. None if it was waited for before.
+    fn end(&self, seconds: u64) -> Option<Exit> {
+        let moment = Timespec { tv_sec: seconds.cast_signed(), tv_nsec: 0 };
+        // One that is gone needs no signal.
         let _ = poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&moment));
         let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
+        sys::wait_pidfd(&self.pidfd).ok()
     }
 
     /// Why it failed: the decisive lines of its log in the work directory, else what it said.
@@ -282,19 +350,36 @@ impl Swrk {
             .or_else(errno)
             .unwrap_or_else(|| "it gives no reason".into())
     }
+}
 
-    /// Waits for its end after the answer.
-    pub fn finish(self) -> Result<()> {
-        let Swrk { socket, pidfd, .. } = self;
-        drop(socket);
-        sys::wait_pidfd(&pidfd).doing(|| "wait for CRIU").map(drop)
+impl Drop for Swrk {
+    /// Whatever was heard last, nothing of it goes on when the command does.
+    fn drop(&mut self) {
+        // It reads the end of its requests.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        self.end(GRACE);
     }
+}
+
+fn after(seconds: u64) -> Instant {
+    Instant::now() + Duration::from_secs(seconds)
+}
+
+fn stopped(stop: Option<(i32, Instant)>) -> Option<anyhow::Error> {
+    stop.map(|(signal, _)| interrupted(signal))
+}
+
+fn interrupted(signal: i32) -> anyhow::Error {
+    anyhow!("interrupted by signal {signal} ({})", signal::words(signal))
 }
 
 /// In the new process: becomes CRIU. Returns only on failure.
 fn execute(path: &Path, setting: &Setting, socket: &OwnedFd, said: &OwnedFd) -> Result<()> {
     for tasks in &setting.cgroup.tasks {
         rustix::io::write(tasks, b"0").doing(|| "enter the container's cgroup")?;
+    }
+    if setting.own_group {
+        rustix::process::setpgid(None, None).doing(|| "make a process group")?;
     }
     let null = hostfs::open("/dev/null", OFlags::RDWR).doing(|| "open /dev/null")?;
     rustix::stdio::dup2_stdin(&null).doing(|| "set standard input")?;

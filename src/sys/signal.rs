@@ -47,6 +47,27 @@ pub fn block_all() -> Result<Set, Errno> {
     set_mask(Set::ALL)
 }
 
+/// Blocks these signals as well, and returns the mask before.
+pub fn block(signals: Set) -> Result<Set, Errno> {
+    let mut old = 0u64;
+    // SAFETY: both pointers are to 8 byte sets that live during the call, as the size says.
+    let result = unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const signals.0, &raw mut old, 8usize)
+    };
+    check(result)?;
+    Ok(Set(old))
+}
+
+/// Whether a signal is ignored.
+pub fn is_ignored(signal: i32) -> Result<bool, Errno> {
+    let mut now = Action::default();
+    let none = std::ptr::null::<Action>();
+    // SAFETY: nothing is set, and the answer is a kernel sigaction that lives during the call.
+    let result = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, none, &raw mut now, 8usize) };
+    check(result)?;
+    Ok(now.handler == libc::SIG_IGN)
+}
+
 /// Makes the process as a program expects it after execve: every disposition the default one,
 /// nothing blocked, no signal at the parent's death. Allocates nothing: fit for after a clone.
 pub fn reset_for_exec() -> Result<(), Errno> {

@@ -20,6 +20,14 @@ macro_rules! needs_criu {
 }
 pub(crate) use needs_criu;
 
+const CAP_SYS_RESOURCE: u32 = 24;
+
+/// What CRIU can do on this kernel.
+pub fn has_feature(name: &str) -> bool {
+    let mut check = std::process::Command::new("criu");
+    check.args(["check", "--feature", name]).output().unwrap().status.success()
+}
+
 /// Who makes the cgroup.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Driver {
@@ -160,6 +168,9 @@ fn survives_twice_on_systemd() {
 
 /// A chain of pre-dumps; the container goes on between them.
 fn pre_dump_chain(driver: Driver) {
+    if !has_feature("mem_dirty_track") {
+        skip!("no memory tracking here");
+    }
     let t = counting(driver);
     start(&t, driver);
     goes_on(&t, 0);
@@ -245,6 +256,9 @@ fn goes_on_where_it_is_left_running_on_systemd() {
 
 /// Memory comes when it is touched, from a server that the dump becomes.
 fn lazily(driver: Driver, port: &str) {
+    if !host::has_capability(CAP_SYS_RESOURCE) {
+        skip!("CRIU may not raise its limit of open files here");
+    }
     let t = counting(driver);
     start(&t, driver);
     goes_on(&t, 0);
@@ -478,6 +492,28 @@ fn a_failed_restore_leaves_nothing() {
     goes_on(&t, at);
 }
 
+/// What an executed process has begun is init's child when that has ended, and in the images.
+#[test]
+fn what_an_executed_process_began_survives() {
+    needs_criu!();
+    let t = counting(Driver::Files);
+    start(&t, Driver::Files);
+    goes_on(&t, 0);
+    let mut executed = 0;
+    for round in ["one", "two"] {
+        let command = "sleep 600 </dev/null >/dev/null 2>&1 & echo $!";
+        let pid: i32 = t.runtime(&["exec", &t.id, "sh", "-c", command]).ok().stdout.trim().parse().unwrap();
+        assert_ne!(pid, executed);
+        executed = pid;
+        checkpoint(&t, round, &[]);
+        let at = count(&t);
+        restore(&t, Driver::Files, round, &[]);
+        goes_on(&t, at);
+        let program = format!("/proc/{executed}/comm");
+        assert_eq!(t.runtime(&["exec", &t.id, "cat", &program]).ok().stdout, "sleep\n");
+    }
+}
+
 /// CRIU would lose it.
 #[test]
 fn an_executed_process_is_in_the_way() {
@@ -488,7 +524,12 @@ fn an_executed_process_is_in_the_way() {
     t.runtime(&["exec", "-d", &t.id, "sleep", "600"]).ok();
     let images = t.path("images");
     let dump = ["checkpoint", "--image-path", &images, &t.id];
-    t.runtime(&dump).failed().one_line().says(&["(`sleep`) was put into the container from outside"]);
+    let words = "(`sleep`) was put into the container from outside, by exec: ";
+    t.runtime(&dump).failed().one_line().says(&[words]);
+    goes_on(&t, count(&t));
+    // Where the container goes on nothing is lost.
+    let left = t.runtime(&[&dump[..3], &["--leave-running", &t.id]].concat()).ok();
+    assert!(left.stderr.contains(words) && left.stderr.contains("not in the images"), "{}", left.stderr);
     goes_on(&t, count(&t));
     let pids = t.runtime(&["ps", "-f", "json", &t.id]).ok().json();
     let others = pids.as_array().unwrap().iter().map(|pid| pid.as_i64().unwrap() as i32);

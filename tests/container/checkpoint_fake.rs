@@ -1,10 +1,13 @@
 //! checkpoint and restore up to CRIU, with a program in its place that says what it was asked, or answers
 //! badly: what is asked for each option, and that no answer hurts.
 
-use crate::config;
-use crate::harness::{Outcome, Sandbox, write_program};
+use crate::harness::{Outcome, Sandbox, wait_until, write_program};
+use crate::{config, host};
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// Speaks CRIU's protocol far enough: `MODE` says how. Requests are kept as they came.
 const FAKE: &str = r#"#!/usr/bin/env python3
@@ -31,8 +34,17 @@ while True:
     kind = request[1]
     with open(f"{here}/request-{kind}", "wb") as f:
         f.write(request)
+    if mode == "hangs":
+        with open(f"{here}/pid", "w") as f:
+            f.write(str(os.getpid()))
+        time.sleep(600)
     if mode == "silent-death":
         sys.exit(3)
+    if mode == "leaves-a-child":
+        if os.fork() != 0:
+            sys.exit(3)
+        s.recv(1)
+        break
     if mode == "last-words":
         print("Error: cannot read my configuration", file=sys.stderr); sys.exit(1)
     if mode == "garbage":
@@ -46,6 +58,16 @@ while True:
         s.send(b"\x08\x09\x10\x01\x42\x04\x08" + has + b"\x10" + has)
     elif mode == "dies-later":
         os.kill(os.getpid(), 9)
+    elif mode in ("works", "works-for-ever"):
+        with open(f"{here}/pid.new", "w") as f:
+            f.write(str(os.getpid()))
+        os.rename(f"{here}/pid.new", f"{here}/pid")
+        while mode != "works" or not os.path.exists(f"{here}/step"):
+            time.sleep(0.01)
+        s.send(b"\x08\x06\x10\x01\x2a\x08\x0a\x04what\x10\x07")
+        with open(f"{here}/answer", "wb") as f:
+            f.write(s.recv(1000))
+        s.send(failure(kind))
     elif mode == "wrong-kind":
         s.send(b"\x08\x03\x10\x01")
     elif mode == "steps":
@@ -75,11 +97,15 @@ impl Faked {
         faked
     }
 
-    fn call(&self, mode: &str, words: &[&str]) -> Outcome {
+    fn command(&self, mode: &str, words: &[&str]) -> Command {
         let mut command = self.0.command(words);
         let path = format!("{}:{}", self.0.path("fake"), std::env::var("PATH").unwrap());
         command.env("PATH", path).env("FAKE_MODE", mode);
-        self.0.spawn(command).wait()
+        command
+    }
+
+    fn call(&self, mode: &str, words: &[&str]) -> Outcome {
+        self.0.spawn(self.command(mode, words)).wait()
     }
 
     /// `checkpoint` with options.
@@ -301,6 +327,7 @@ fn bad_answers_are_errors_and_hurt_nobody() {
     let faked = Faked::running();
     let table = [
         ("silent-death", "CRIU ended with status 3 and said nothing"),
+        ("leaves-a-child", "CRIU ended with status 3 and said nothing"),
         ("last-words", "CRIU ended with status 1: Error: cannot read my configuration"),
         ("garbage", "is not as documented"),
         ("long", "is longer than"),
@@ -320,6 +347,72 @@ fn bad_answers_are_errors_and_hurt_nobody() {
     for (mode, words) in table {
         faked.restore(mode, &[]).failed().says(&[words]).one_line();
         faked.0.assert_clean();
+    }
+}
+
+/// Its process, which is gone when the command is.
+#[track_caller]
+fn is_gone(faked: &Faked) {
+    let pid: i32 = fs::read_to_string(faked.0.dir().join("fake/pid")).unwrap().parse().unwrap();
+    assert_eq!(host::process_state(pid), None, "CRIU, {pid}");
+    fs::remove_file(faked.0.dir().join("fake/pid")).unwrap();
+}
+
+#[test]
+fn a_criu_that_does_not_answer_is_not_waited_for() {
+    let faked = Faked::running();
+    faked
+        .checkpoint("hangs", &[])
+        .failed()
+        .says(&["CRIU has not answered for 10 seconds: is `criu` CRIU?"])
+        .one_line();
+    is_gone(&faked);
+    assert_eq!(faked.0.status(), "running");
+}
+
+/// Interrupted, it is told at its next step; one that reaches none is ended by a second signal.
+#[test]
+fn an_interruption_ends_the_work_of_criu() {
+    let faked = Faked::running();
+    let images = faked.0.path("images");
+    fs::create_dir_all(&images).unwrap();
+    fs::write(faked.0.dir().join("images/pstree.img"), "").unwrap();
+    let other = faked.0.other_id("restored");
+    let words = "interrupted by signal 15 (terminated)";
+    for words_of_command in [
+        &["checkpoint", "--image-path", &images, &faked.0.id][..],
+        &["restore", "--detach", "--image-path", &images, &other],
+        &["restore", "--image-path", &images, &other],
+    ] {
+        for mode in ["works", "works-for-ever"] {
+            let mut command = faked.command(mode, words_of_command);
+            command.process_group(0);
+            let running = faked.0.spawn(command);
+            wait_until("CRIU to work", || faked.0.dir().join("fake/pid").exists());
+            if words_of_command[0] == "checkpoint" {
+                // As a terminal sends it: to the command and what it has started.
+                kill_process_group(Pid::from_raw(running.pid()).unwrap(), Signal::TERM).unwrap();
+            } else {
+                running.signal(Signal::TERM);
+            }
+            wait_until("the signal to be taken", || {
+                host::process_status(running.pid(), "ShdPnd") == "0000000000000000"
+            });
+            if mode == "works" {
+                fs::write(faked.0.dir().join("fake/step"), "").unwrap();
+            } else {
+                running.signal(Signal::INT);
+            }
+            running.wait().failed().says(&[words]).one_line();
+            is_gone(&faked);
+            if mode == "works" {
+                // NOTIFY, no success.
+                assert_eq!(fs::read(faked.0.dir().join("fake/answer")).unwrap(), [0x08, 6, 0x18, 0]);
+                fs::remove_file(faked.0.dir().join("fake/step")).unwrap();
+            }
+            assert_eq!(faked.0.status(), "running");
+            faked.0.runtime(&["state", &other]).failed();
+        }
     }
 }
 

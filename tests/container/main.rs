@@ -16,6 +16,7 @@ mod bad_input;
 mod cgroups;
 mod checkpoint;
 mod checkpoint_fake;
+mod checkpoint_interrupted;
 mod checkpoint_options;
 mod concurrency;
 mod create_failures;
