@@ -16,7 +16,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
 
-.PHONY: all build demo test fault test-security test-v2 test-criu soak bench lint errors pages docs conformance integration integration-v2 deny dist dist-tarball dist-deb dist-check install clean help
+.PHONY: all build demo test fault test-security test-v2 test-criu soak bench lint errors pages docs conformance integration integration-v2 integration-criu deny dist dist-tarball dist-deb dist-check install clean help
 
 all: build
 
@@ -40,6 +40,7 @@ help:
 	@echo 'make conformance SUITE=DIR   a built validation suite against the binary (root)'
 	@echo 'make integration [ENGINES="ctr docker"]   real engines on top of the binary, or of RUNTIME=… (root)'
 	@echo 'make integration-v2 [ENGINES="cri"]   engines with systemd cgroups in a virtual machine'
+	@echo 'make integration-criu   engines checkpoint and restore in the virtual machine of test-criu'
 	@echo 'make install      binary, man pages and completions to $$(DESTDIR)$$(PREFIX)'
 
 build:
@@ -138,6 +139,11 @@ conformance: build
 # The engines' packages are installed by the script; RUNTIME=… takes another runtime through it.
 integration: $(if $(RUNTIME),,build)
 	RUNTIME=$(or $(RUNTIME),$(CURDIR)/$(BINARY)) integration/run $(ENGINES)
+
+# Checkpoint and restore by the engines, in the machine of test-criu.
+integration-criu:
+	@tools/packages $(BUILD_PACKAGES)
+	@tools/test-criu engines
 
 integration-v2:
 	@tools/packages $(BUILD_PACKAGES)

@@ -12,14 +12,14 @@ use crate::cgroup::Manager;
 use crate::cli::checkpoint::{Checkpoint, Common};
 use crate::criu::messages::{CgroupsMode, ExternalMount, Features, Kind, Options};
 use crate::criu::{self, Setting, Swrk};
-use crate::error::{Context, Doing, bail, shown};
+use crate::error::{Context, Doing, bail, failed, shown};
 use crate::hostfs;
 use crate::procfs::Procfs;
 use crate::rootfs::path::Root;
 use anyhow::Result;
 use rustix::fs::{FileType, OFlags};
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// The annotation that names a configuration file for CRIU.
@@ -28,6 +28,8 @@ const CONFIG_ANNOTATION: &str = "org.criu.config";
 const CONFIG: &str = "/etc/criu/oxrun.conf";
 /// CRIU's log in the work directory.
 const LOG: &str = "dump.log";
+/// The step at which pages are served.
+const SERVING: &str = "status-ready";
 
 /// Writes a container to images.
 pub fn checkpoint(states: &StateDir, args: &Checkpoint) -> Result<()> {
@@ -48,10 +50,11 @@ pub fn checkpoint(states: &StateDir, args: &Checkpoint) -> Result<()> {
     if let Some(parent) = &args.parent {
         directories.check_parent(parent)?;
     }
+    let serving = args.status_fd.map(open_status).transpose()?;
     let plan = super::plan_of(&entry, &state)?;
     let cgroup = cgroup_of(&state)?;
     let options = options(args, &entry, &state, &plan, &cgroup, &directories)?;
-    dump(&program, args, options, &directories)
+    dump(&program, args, options, &directories, serving.as_ref())
         .inspect_err(|_| let_go_on(&cgroup, status))
         .with_context(|| format!("checkpoint `{}`", args.id))?;
     if args.leave_running || args.pre_dump {
@@ -67,13 +70,29 @@ fn let_go_on(cgroup: &Manager, status: Status) {
     }
 }
 
-fn dump(program: &Path, args: &Checkpoint, options: Options, directories: &Directories) -> Result<()> {
+/// The descriptor of `--status-fd`.
+fn open_status(number: RawFd) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{number}");
+    hostfs::open(path, OFlags::WRONLY).doing(|| format!("open descriptor {number} (--status-fd) to write"))
+}
+
+fn dump(
+    program: &Path,
+    args: &Checkpoint,
+    options: Options,
+    directories: &Directories,
+    serving: Option<&OwnedFd>,
+) -> Result<()> {
     directories.new_log(LOG)?;
+    directories.forget_parent()?;
     let criu = Swrk::start(program, &Setting { own_group: true, ..Setting::default() })?;
     criu.version()?;
     check_features(&criu, args)?;
     let kind = if args.pre_dump { Kind::PreDump } else { Kind::Dump };
-    let response = criu.run(kind, options, &mut |_| Ok(()))?;
+    let response = criu.run(kind, options, &mut |step| match serving.filter(|_| step.name == SERVING) {
+        Some(fd) => rustix::io::write(fd, b"\0").map(drop).map_err(failed("write to --status-fd")),
+        None => Ok(()),
+    })?;
     if !response.success {
         let (why, log) = (criu.why(&response, &directories.work, LOG), directories.log_path(LOG));
         bail!("CRIU: {why}; its log is `{}`", log.display());
@@ -138,7 +157,6 @@ fn options(
         link_remap: args.link_remap.then_some(true),
         tcp_skip_in_flight: args.tcp_skip_in_flight.then_some(true),
         page_server: args.page_server.clone(),
-        status_fd: args.status_fd,
         network_lock: args.network_lock.map(Into::into),
         freeze_cgroup: freezer(cgroup)?,
         external_mounts: mounts,

@@ -107,6 +107,14 @@ impl Directories {
         self.work_path.join(name)
     }
 
+    /// Removes the link of an earlier dump, which CRIU would take for that of the new one.
+    pub fn forget_parent(&self) -> Result<()> {
+        match rustix::fs::unlinkat(&self.images, PARENT, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(failed("remove the old link `parent` beside the images")(errno)),
+        }
+    }
+
     /// Sees that the parent images of `--parent-path` are there, where `restore` would take them too.
     pub fn check_parent(&self, parent: &Path) -> Result<()> {
         open_parent(&self.images, parent)

@@ -294,6 +294,9 @@ impl Steps<'_> {
     fn terminal_is_there(&mut self, master: OwnedFd) -> Result<()> {
         match &self.sockets.console {
             Some(socket) => terminal::send_fd("--console-socket", socket, master.as_fd(), "/dev/ptmx"),
+            None if self.making.args.detach => bail!(
+                "the images have a terminal, which nobody would hold: set process.terminal and use --console-socket"
+            ),
             None => {
                 self.master = Some(master);
                 Ok(())

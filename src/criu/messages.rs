@@ -288,9 +288,6 @@ pub struct Options {
     /// Transfer pages later.
     #[prost(bool, optional, tag = "48")]
     pub lazy_pages: Option<bool>,
-    /// A descriptor of the requesting process, for a null byte when pages are served.
-    #[prost(int32, optional, tag = "49")]
-    pub status_fd: Option<i32>,
     /// The terminal's user is outside.
     #[prost(bool, optional, tag = "50")]
     pub orphan_terminals: Option<bool>,

@@ -31,10 +31,11 @@ use std::time::{Duration, Instant};
 
 /// Longest message taken, in bytes; CRIU's answers have a few hundred.
 const LONGEST: usize = 64 << 10;
-/// How long CRIU may take to tell its version, in seconds.
-const VERSION_LIMIT: u64 = 10;
-/// How long to find out what the kernel can do, for which it starts other programs.
-const FEATURES_LIMIT: u64 = 30;
+/// How long CRIU may take for an answer that needs no work, where OXRUN_CRIU_TIMEOUT says nothing else
+/// (seconds). An answer about features takes a second: it starts other programs.
+const TIME: u64 = 30;
+/// The longest that can be asked for.
+const LONGEST_TIME: u64 = 3600;
 /// How long to undo its work after an interruption, and to end after its last answer.
 const GRACE: u64 = 10;
 /// Where programs of the system are, also where PATH does not say so.
@@ -141,7 +142,7 @@ impl Swrk {
     /// Asks which CRIU it is; old ones are refused.
     pub fn version(&self) -> Result<Version> {
         let request = Request { kind: Kind::Version.into(), keep_open: Some(true), ..Request::default() };
-        let response = self.ask(&request, Kind::Version, VERSION_LIMIT)?;
+        let response = self.ask(&request, Kind::Version)?;
         let version =
             response.version.filter(|_| response.success).context("CRIU did not tell its version")?;
         if version < super::OLDEST {
@@ -159,12 +160,13 @@ impl Swrk {
             features: Some(wanted),
             ..Request::default()
         };
-        let response = self.ask(&request, Kind::FeatureCheck, FEATURES_LIMIT)?;
+        let response = self.ask(&request, Kind::FeatureCheck)?;
         response.features.filter(|_| response.success).context("CRIU did not tell its features")
     }
 
     /// A question that is answered at once.
-    fn ask(&self, request: &Request, kind: Kind, seconds: u64) -> Result<Response> {
+    fn ask(&self, request: &Request, kind: Kind) -> Result<Response> {
+        let seconds = time()?;
         self.send(request)?;
         match self.hear(Some(after(seconds)))? {
             Heard::Message(response, _) if response.kind() == kind => Ok(response),
@@ -358,6 +360,17 @@ impl Drop for Swrk {
         // It reads the end of its requests.
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
         self.end(GRACE);
+    }
+}
+
+/// How long an answer may take.
+fn time() -> Result<u64> {
+    match std::env::var("OXRUN_CRIU_TIMEOUT") {
+        Ok(text) if !text.is_empty() => match text.parse() {
+            Ok(seconds @ 1..=LONGEST_TIME) => Ok(seconds),
+            _ => bail!("OXRUN_CRIU_TIMEOUT is `{text}`: give seconds, 1 to {LONGEST_TIME}"),
+        },
+        _ => Ok(TIME),
     }
 }
 

@@ -392,6 +392,15 @@ fn a_terminal_comes_back() {
             .failed()
             .says(&["use --console-socket"])
             .one_line();
+        t.config["process"]["terminal"] = json!(false);
+        t.write_config();
+        t.runtime(&["restore", "-d", "--image-path", &t.path(round), &t.id])
+            .failed()
+            .says(&["the images have a terminal, which nobody would hold"])
+            .one_line();
+        t.assert_clean();
+        t.config["process"]["terminal"] = json!(true);
+        t.write_config();
         restore(&t, Driver::Files, round, &["--console-socket", &path]);
         (master, _) = console::receive(&listener);
         master.write(&format!("{round}\n"));
@@ -575,4 +584,32 @@ fn a_joined_network_namespace_is_kept() {
     assert_eq!(inode(t.pid()), before);
     t.finish();
     host_command("ip", &["netns", "delete", &name]).ok();
+}
+
+/// So do others that are joined, with what is in them.
+#[test]
+fn other_joined_namespaces_are_kept() {
+    needs_criu!();
+    let mut other = Sandbox::new();
+    other.config["hostname"] = json!("theirs");
+    other.args(&["sleep", "600"]).write_config();
+    quietly(&other, &["run", "-d", &other.id]);
+    let mut t = counting(Driver::Files);
+    t.config["hostname"] = json!(null);
+    for kind in ["ipc", "uts"] {
+        config::add_namespace(&mut t.config, kind, &format!("/proc/{}/ns/{kind}", other.pid()));
+    }
+    start(&t, Driver::Files);
+    goes_on(&t, 0);
+    checkpoint(&t, "images", &[]);
+    let at = count(&t);
+    restore(&t, Driver::Files, "images", &[]);
+    goes_on(&t, at);
+    for kind in ["ipc", "uts"] {
+        let inode = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
+        assert_eq!(inode(t.pid()), inode(other.pid()), "{kind}");
+    }
+    assert_eq!(t.runtime(&["exec", &t.id, "hostname"]).ok().stdout, "theirs\n");
+    t.finish();
+    other.finish();
 }

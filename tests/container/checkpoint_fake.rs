@@ -70,6 +70,10 @@ while True:
         s.send(failure(kind))
     elif mode == "wrong-kind":
         s.send(b"\x08\x03\x10\x01")
+    elif mode == "serves":
+        s.send(b"\x08\x06\x10\x01\x2a\x0e\x0a\x0cstatus-ready")
+        s.recv(1000)
+        s.send(b"\x08" + bytes([kind]) + b"\x10\x01")
     elif mode == "steps":
         s.send(b"\x08\x06\x10\x01\x2a\x08\x0a\x04what\x10\x07")
         with open(f"{here}/answer", "wb") as f:
@@ -215,9 +219,12 @@ fn every_option_of_checkpoint_reaches_criu() {
         assert_eq!(value(&faked.asked(1), field), Some(wanted), "{option} {given}");
     }
     let served = ["--leave-running", "--lazy-pages", "--page-server", "[::1]:27277", "--status-fd", "1"];
-    faked.checkpoint("good", &served).ok();
+    let told = faked.checkpoint("serves", &served).ok();
+    assert_eq!(told.stdout, "\0", "--status-fd");
     let lazy = faked.asked(1);
-    assert_eq!((value(&lazy, 48), value(&lazy, 49)), (Some(1), Some(1)));
+    assert_eq!(value(&lazy, 48), Some(1));
+    let elsewhere = ["--leave-running", "--lazy-pages", "--page-server", "[::1]:27277", "--status-fd", "77"];
+    faked.checkpoint("serves", &elsewhere).failed().says(&["open descriptor 77 (--status-fd)"]).one_line();
     let server = fields(&lazy.iter().find(|field| field.number == 11).unwrap().bytes);
     assert_eq!((text(&server, 1).as_deref(), value(&server, 2)), (Some("::1"), Some(27277)));
 }
@@ -230,6 +237,10 @@ fn pre_dumps_and_parents_reach_criu() {
     let asked = faked.asked(13);
     assert_eq!((text(&asked, 14).as_deref(), value(&asked, 15)), (Some("../pre"), Some(1)));
     assert_eq!(faked.0.status(), "running");
+    // The link of an earlier dump is not left to the next one.
+    symlink("../other", faked.0.dir().join("images/parent")).unwrap();
+    faked.checkpoint("good", &["--leave-running"]).ok();
+    assert!(!faked.0.dir().join("images/parent").is_symlink());
     for (parent, words) in
         [("/tmp", "is absolute"), ("../missing", "no such file"), ("../../x", "leads out of the directory")]
     {
@@ -361,13 +372,21 @@ fn is_gone(faked: &Faked) {
 #[test]
 fn a_criu_that_does_not_answer_is_not_waited_for() {
     let faked = Faked::running();
-    faked
-        .checkpoint("hangs", &[])
-        .failed()
-        .says(&["CRIU has not answered for 10 seconds: is `criu` CRIU?"])
-        .one_line();
-    is_gone(&faked);
-    assert_eq!(faked.0.status(), "running");
+    let images = faked.0.path("images");
+    let dump = ["checkpoint", "--image-path", &images, &faked.0.id];
+    for (time, words) in [
+        ("3", "CRIU has not answered for 3 seconds: is `criu` CRIU?"),
+        ("0", "OXRUN_CRIU_TIMEOUT is `0`: give seconds, 1 to 3600"),
+        ("soon", "OXRUN_CRIU_TIMEOUT is `soon`: give seconds, 1 to 3600"),
+    ] {
+        let mut command = faked.command("hangs", &dump);
+        command.env("OXRUN_CRIU_TIMEOUT", time);
+        faked.0.spawn(command).wait().failed().says(&[words]).one_line();
+        if faked.0.dir().join("fake/pid").exists() {
+            is_gone(&faked);
+        }
+        assert_eq!(faked.0.status(), "running");
+    }
 }
 
 /// Interrupted, it is told at its next step; one that reaches none is ended by a second signal.

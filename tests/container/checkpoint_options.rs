@@ -213,3 +213,40 @@ fn a_pidfd_is_sent() {
     rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).unwrap();
     assert_eq!(t.reap(pid), 128 + 9);
 }
+
+/// Whatever is in the images, a restore that fails leaves nothing.
+#[test]
+fn garbage_in_the_images_is_an_error() {
+    needs_criu!();
+    let mut t = Sandbox::new();
+    t.args(&["sh", "-c", "sleep 600 & wait"]);
+    start(&t, Driver::Files);
+    checkpoint(&t, "images", &[]);
+    let images = t.path("images");
+    let mut seen = 0;
+    for kind in ["inventory", "pstree", "core-1", "files", "cgroup", "mountpoints-", "pagemap-1", "seccomp"] {
+        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        let mut names = fs::read_dir(&images).unwrap().flatten().map(name);
+        let Some(name) = names.find(|name| name.starts_with(kind)) else { continue };
+        let file = t.dir().join("images").join(name);
+        let whole = fs::read(&file).unwrap();
+        let random: Vec<u8> = (0..70_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        // Another kind of file, a length of 4 GiB, and no end.
+        let long = [&whole[..8.min(whole.len())], &[0xff; 4], &random].concat();
+        for bad in [&random[..], &whole[..whole.len().min(8)], &long] {
+            fs::write(&file, bad).unwrap();
+            let outcome = t.runtime(&["restore", "-d", "--image-path", &images, &t.id]);
+            // Without its entries a file may be as good as with them.
+            if outcome.code == 0 {
+                t.finish();
+            } else {
+                outcome.failed().says(&["CRIU"]).one_line();
+                seen += 1;
+            }
+            t.assert_clean();
+        }
+        fs::write(&file, &whole).unwrap();
+    }
+    assert!(seen > 10, "{seen}");
+    restore(&t, Driver::Files, "images", &[]);
+}

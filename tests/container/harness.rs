@@ -408,6 +408,7 @@ impl Sandbox {
         command.current_dir(self.bundle()).env("OXRUN_TEST", &self.id).stdin(Stdio::null());
         if patience() > 1 {
             command.env("OXRUN_SYSTEMD_TIMEOUT", (5 * patience()).to_string());
+            command.env("OXRUN_CRIU_TIMEOUT", (30 * patience()).to_string());
         }
         command
     }
