@@ -25,6 +25,7 @@ mod trace;
 
 pub use cli::completion::completions;
 pub use cli::manual::man_pages;
+pub use sys::memory::Memory;
 
 use crate::error::bail;
 use anyhow::Result;

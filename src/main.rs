@@ -3,3 +3,6 @@
 
 #[path = "sys/entry.rs"]
 mod entry;
+
+#[global_allocator]
+static MEMORY: oxrun::Memory = oxrun::Memory::new();

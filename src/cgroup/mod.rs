@@ -5,6 +5,7 @@
 mod dbus;
 mod device_program;
 mod devices_v1;
+mod freezers;
 mod layout;
 mod limits;
 mod limits_v1;
@@ -31,6 +32,7 @@ pub fn fuzz_files(text: &str) {
 
 #[cfg(fuzzing)]
 pub use dbus::fuzz as fuzz_dbus;
+pub use freezers::Freezers;
 pub use layout::Layout;
 pub use limits::check;
 pub use node::{NotPermitted, Place};
@@ -290,6 +292,16 @@ impl Manager {
             Manager::None => bail!("thaw: the container has no cgroup of its own"),
             Manager::V1(c) => c.thaw(),
             Manager::V2(c) => c.thaw(),
+        }
+    }
+
+    /// The one whose files say whether they are frozen.
+    pub fn freezer(&self) -> Option<Place> {
+        match self {
+            Manager::Systemd(s) => s.files.freezer(),
+            Manager::None => None,
+            Manager::V1(c) => c.node("freezer").ok().map(|node| node.place.clone()),
+            Manager::V2(c) => Some(c.node.place.clone()),
         }
     }
 

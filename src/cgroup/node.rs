@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Where a node is: what later commands need to find it again; part of state.json.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// v1 controllers of the hierarchy (`cpu`, `cpuacct`; or `name=systemd`); empty on cgroup2.
     #[serde(default)]
@@ -369,12 +369,15 @@ fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: duration.as_secs().cast_signed(), tv_nsec: i64::from(duration.subsec_nanos()) }
 }
 
-/// Opens a cgroup directory below another, never through a symbolic link or another mount.
+/// Never through a symbolic link or another mount.
+const BELOW: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_XDEV);
+
+/// Opens a cgroup directory below another.
 pub fn open_below(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
     let path = if path.is_empty() { "." } else { path };
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
+    rustix::fs::openat2(root, path, flags, Mode::empty(), BELOW)
 }
 
 fn open_directory(at: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
@@ -453,6 +456,17 @@ pub fn read_at(directory: BorrowedFd<'_>, file: &str) -> Result<String, Errno> {
             n => text.extend_from_slice(&buffer[..n]),
         }
     }
+}
+
+/// The first line of a control file, without its end, by its path below a hierarchy's root.
+pub fn read_line_below(root: BorrowedFd<'_>, path: &str) -> Result<String, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat2(root, path, flags, Mode::empty(), BELOW)?;
+    // One read gives a whole line of such a file.
+    let mut buffer = [0u8; 256];
+    let length = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut buffer))?;
+    let text = String::from_utf8_lossy(&buffer[..length]);
+    Ok(text.lines().next().unwrap_or_default().to_string())
 }
 
 /// Writes a value to a control file in one write, as cgroup files want it.

@@ -33,7 +33,7 @@ pub struct StateView {
     /// The annotations of config.json.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Name of the user whom the state belongs to, see `owner`.
+    /// Name of the user whom the state belongs to, see `Owners`.
     pub owner: String,
 }
 
@@ -185,11 +185,20 @@ fn bytes(count: u64) -> String {
     if unit.is_empty() { count.to_string() } else { format!("{value:.1}{unit}") }
 }
 
-/// The name of a user by the host's /etc/passwd, or `#UID`.
-pub fn owner(uid: u32) -> String {
-    // Bytes, as a passwd file need not be UTF-8; without one, all users are numbers.
-    let passwd = crate::hostfs::read("/etc/passwd").unwrap_or_default();
-    owner_in(uid, &String::from_utf8_lossy(&passwd))
+/// Names of users by the host's /etc/passwd, each looked for once.
+#[derive(Debug, Default)]
+pub struct Owners(BTreeMap<u32, String>);
+
+impl Owners {
+    /// The name, or `#UID`.
+    pub fn name(&mut self, uid: u32) -> String {
+        let found = self.0.entry(uid).or_insert_with(|| {
+            // Bytes, as a passwd file need not be UTF-8; without one, all users are numbers.
+            let passwd = crate::hostfs::read("/etc/passwd").unwrap_or_default();
+            owner_in(uid, &String::from_utf8_lossy(&passwd))
+        });
+        found.clone()
+    }
 }
 
 fn owner_in(uid: u32, passwd: &str) -> String {

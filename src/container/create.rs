@@ -209,7 +209,8 @@ pub(super) fn creating_state(
         rootfs: plan.rootfs.clone(),
         created: crate::log::rfc3339(SystemTime::now()),
         owner: rustix::process::getuid().as_raw(),
-        cgroup: location_of(cgroup)?,
+        freezer: cgroup.freezer(),
+        cgroup: Some(cgroup.location()),
         rdt,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         own_mount_namespace: plan.namespaces.has(NamespaceKind::Mount),
@@ -229,10 +230,6 @@ fn root_mount(plan: &Plan) -> Result<Option<u64>> {
     }
     let found = hostfs::mount_id(&plan.rootfs);
     found.doing(|| format!("look at the root filesystem `{}`", plan.rootfs.display())).map(Some)
-}
-
-pub(super) fn location_of(cgroup: &Manager) -> Result<serde_json::Value> {
-    serde_json::to_value(cgroup.location()).context("write the cgroup's place")
 }
 
 /// Takes the id; what a killed `create` left of it is cleaned up first.
@@ -290,8 +287,8 @@ fn make(
         let pid = rustix::process::Pid::from_raw(launched.pid).context("init has no pid")?;
         state.phase = Phase::Created;
         // With the parents that had to be made, which go with the container.
-        state.cgroup = location_of(cgroup)?;
-        state.init = Some(Identity::of(pid)?);
+        (state.freezer, state.cgroup) = (cgroup.freezer(), Some(cgroup.location()));
+        state.init = Some(Identity::of(pid)?.with_pidfd(&launched.pidfd));
         sockets.send_pidfd(&launched.pidfd)?;
         entry.write_state(&state)?;
         if making.start == StartBy::Socket {

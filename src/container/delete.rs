@@ -5,7 +5,7 @@ use super::error::Error;
 use super::hooks;
 use super::identity::exiting;
 use super::statedir::{Entry, Lock, Phase, State, StateDir, Status};
-use crate::cgroup::Manager;
+use crate::cgroup::{Location, Manager};
 use crate::error::{Doing, bail, shown};
 use crate::sys::process as sys;
 use crate::trace;
@@ -144,8 +144,7 @@ fn wait_for_end(pidfd: &std::os::fd::OwnedFd, state: &State) -> Result<()> {
 
 /// The cgroups that the state names.
 pub fn cgroup_of(state: &State) -> Result<Manager> {
-    let location = serde_json::from_value(state.cgroup.clone())?;
-    Ok(Manager::from_location(&location))
+    Ok(Manager::from_location(state.cgroup.as_ref().unwrap_or(&Location::None)))
 }
 
 /// Without a mount namespace the root filesystem was mounted over itself on the host, and

@@ -21,6 +21,10 @@ pub struct Identity {
     pub start_time: u64,
     /// Which boot (random(4), boot_id).
     pub boot_id: String,
+    /// The inode number of its pidfds, which no other process of a boot has, where the kernel gives such
+    /// numbers (pidfs, Linux 6.9): then /proc need not be asked. States of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pidfs: Option<u64>,
 }
 
 impl Identity {
@@ -30,7 +34,12 @@ impl Identity {
         let stat = read_stat(pid).map_err(failed(format!("read /proc/{pid}/stat")))?;
         let (_, start_time) =
             stat.with_context(|| format!("read /proc/{pid}/stat: not in its known form"))?;
-        Ok(Identity { pid, start_time, boot_id: boot_id()? })
+        Ok(Identity { pid, start_time, boot_id: boot_id()?, pidfs: None })
+    }
+
+    /// The same with what a pidfd of the process says.
+    pub fn with_pidfd(self, pidfd: &OwnedFd) -> Identity {
+        Identity { pidfs: pidfs_inode(pidfd), ..self }
     }
 
     /// The identity of this process.
@@ -55,16 +64,31 @@ impl Identity {
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(failed(format!("open process {pid}"))(errno)),
         };
-        let (state, start_time) = match read_stat(self.pid) {
-            Ok(Some(fields)) => fields,
-            Ok(None) => bail!("read /proc/{pid}/stat: not in its known form"),
-            Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
-            Err(errno) => return Err(failed(format!("read /proc/{pid}/stat"))(errno)),
+        let same = match self.pidfs {
+            Some(inode) => pidfs_inode(&pidfd) == Some(inode),
+            None => self.is_in_proc()?,
         };
         // If the process of the pidfd is still there now, what was read belongs to it.
-        let same = start_time == self.start_time && !matches!(state, b'Z' | b'X');
         Ok((same && !ended(&pidfd)?).then_some(pidfd))
     }
+
+    /// Whether the process that has the id now started when this one did, and is no zombie.
+    fn is_in_proc(&self) -> Result<bool> {
+        let pid = self.pid;
+        match read_stat(pid) {
+            Ok(Some((state, start))) => Ok(start == self.start_time && !matches!(state, b'Z' | b'X')),
+            Ok(None) => bail!("read /proc/{pid}/stat: not in its known form"),
+            Err(Errno::NOENT | Errno::SRCH) => Ok(false),
+            Err(errno) => Err(failed(format!("read /proc/{pid}/stat"))(errno)),
+        }
+    }
+}
+
+/// The inode number of a pidfd; none on kernels where all have the same (before Linux 6.9).
+fn pidfs_inode(pidfd: &OwnedFd) -> Option<u64> {
+    const PID_FS_MAGIC: u64 = 0x5049_4446;
+    let kind = rustix::fs::fstatfs(pidfd).ok()?.f_type.cast_unsigned();
+    (kind == PID_FS_MAGIC).then(|| rustix::fs::fstat(pidfd).map(|stat| stat.st_ino).ok()).flatten()
 }
 
 /// Whether the process of a pidfd has ended.
@@ -142,10 +166,13 @@ mod tests {
         let mut child = Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let identity = Identity::of(Pid::from_child(&child)).unwrap();
         let pidfd = identity.alive().unwrap().expect("it runs");
+        let with_inode = identity.clone().with_pidfd(&pidfd);
+        assert!(with_inode.alive().unwrap().is_some());
         drop(child.stdin.take());
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
         poll(&mut fds, None).unwrap();
         assert!(identity.alive().unwrap().is_none(), "a zombie counts as gone");
+        assert!(with_inode.alive().unwrap().is_none(), "a zombie counts as gone");
         child.wait().unwrap();
         assert!(identity.alive().unwrap().is_none());
     }
@@ -153,13 +180,19 @@ mod tests {
     #[test]
     fn another_process_with_the_same_id_is_not_it() {
         let own = Identity::own().unwrap();
-        assert!(own.alive().unwrap().is_some());
-        let earlier = Identity { start_time: own.start_time - 1, ..own.clone() };
-        assert!(earlier.alive().unwrap().is_none());
-        let last_boot = Identity { boot_id: "00000000-0000-0000-0000-000000000000".into(), ..own.clone() };
-        assert!(last_boot.alive().unwrap().is_none());
-        assert!(Identity { pid: 0, ..own.clone() }.alive().unwrap().is_none());
-        assert!(Identity { pid: -1, ..own }.alive().unwrap().is_none());
+        let with_inode = own.clone().with_pidfd(&own.alive().unwrap().unwrap());
+        for own in [own, with_inode] {
+            assert!(own.alive().unwrap().is_some());
+            let other = match own.pidfs {
+                Some(inode) => Identity { pidfs: Some(inode - 1), ..own.clone() },
+                None => Identity { start_time: own.start_time - 1, ..own.clone() },
+            };
+            assert!(other.alive().unwrap().is_none());
+            let boot_id = "00000000-0000-0000-0000-000000000000".into();
+            assert!(Identity { boot_id, ..own.clone() }.alive().unwrap().is_none());
+            assert!(Identity { pid: 0, ..own.clone() }.alive().unwrap().is_none());
+            assert!(Identity { pid: -1, ..own }.alive().unwrap().is_none());
+        }
     }
 
     #[test]

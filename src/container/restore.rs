@@ -317,7 +317,7 @@ impl Steps<'_> {
             self.cgroup.delegate(uid)?;
         }
         self.state.phase = Phase::Created;
-        self.state.cgroup = create::location_of(self.cgroup)?;
+        (self.state.freezer, self.state.cgroup) = (self.cgroup.freezer(), Some(self.cgroup.location()));
         self.state.init = Some(Identity::of(process)?);
         self.sockets.send_pidfd(pidfd)?;
         self.entry.write_state(&self.state)?;

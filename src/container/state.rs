@@ -3,9 +3,11 @@
 
 use super::error::Error;
 use super::identity::Identity;
+use crate::cgroup::{Location, Place};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// Longest id in bytes: what a file name may have (NAME_MAX).
@@ -35,8 +37,12 @@ pub struct State {
     pub created: String,
     /// The uid that created it.
     pub owner: u32,
-    /// Where its cgroup is, in the form of the cgroup manager; null is none.
-    pub cgroup: serde_json::Value,
+    /// The directory whose files say whether it is paused, for those who need nothing else of its
+    /// cgroups; states of older versions have none.
+    #[serde(default)]
+    pub freezer: Option<Place>,
+    /// Where its cgroups are; null is none.
+    pub cgroup: Option<Location>,
     /// Its resctrl group; states of older versions have none.
     #[serde(default)]
     pub rdt: Option<super::rdt::Place>,
@@ -64,6 +70,60 @@ pub struct State {
 impl State {
     /// The version this program writes; higher ones are refused.
     pub const VERSION: u32 = 1;
+
+    /// What its status follows from.
+    pub fn processes(&self) -> Processes<'_> {
+        Processes { phase: self.phase, creator: &self.creator, init: self.init.as_ref() }
+    }
+}
+
+/// The part of `state.json` that a look at a container shows; what else is in it is skipped.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "as in State")]
+pub struct Glance {
+    pub version: u32,
+    pub oci_version: String,
+    pub id: String,
+    pub phase: Phase,
+    pub creator: Identity,
+    pub init: Option<Identity>,
+    pub bundle: PathBuf,
+    pub rootfs: PathBuf,
+    pub created: String,
+    pub owner: u32,
+    pub freezer: Place,
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Glance {
+    /// What its status follows from.
+    pub fn processes(&self) -> Processes<'_> {
+        Processes { phase: self.phase, creator: &self.creator, init: self.init.as_ref() }
+    }
+}
+
+/// What the status of a container follows from, beside start.sock.
+#[derive(Debug, Clone, Copy)]
+pub struct Processes<'a> {
+    phase: Phase,
+    creator: &'a Identity,
+    init: Option<&'a Identity>,
+}
+
+impl Processes<'_> {
+    /// The status; never `Paused`. `Created` and `Running` come with init's pidfd.
+    pub fn status(self, waits: impl FnOnce() -> Result<bool>) -> Result<(Status, Option<OwnedFd>)> {
+        if self.phase == Phase::Creating {
+            let at_work = self.creator.alive()?.is_some();
+            return Ok((if at_work { Status::Creating } else { Status::Stopped }, None));
+        }
+        match self.init.map(Identity::alive).transpose()?.flatten() {
+            None => Ok((Status::Stopped, None)),
+            Some(init) if waits()? => Ok((Status::Created, Some(init))),
+            Some(init) => Ok((Status::Running, Some(init))),
+        }
+    }
 }
 
 /// How far `create` has come.

@@ -7,11 +7,10 @@
 //! `unlock` itself when it is done, and init closes the descriptor without unlocking.
 
 use super::error::Error;
-use super::identity::Identity;
-pub use super::state::{Phase, State, Status, check_id};
+pub use super::state::{Glance, Phase, State, Status, check_id};
 use crate::error::{Context, Doing, anyhow, bail, failed, text};
 use anyhow::Result;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::io::{Read, Write};
@@ -164,6 +163,24 @@ impl StateDir {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Err(not_found(id)),
             Err(errno) => Err(failed(format!("open state of `{id}`"))(errno)),
         }
+    }
+
+    /// What a look at a container shows, with no lock and few system calls; none where the state is not
+    /// one that has all of it.
+    pub fn glance(&self, id: &str) -> Result<Option<(Glance, Status)>> {
+        let (flags, path) = (OFlags::RDONLY | OFlags::CLOEXEC, format!("{id}/{STATE}"));
+        let below = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let Ok(file) = rustix::fs::openat2(&self.root, path, flags, Mode::empty(), below) else {
+            return Ok(None);
+        };
+        // A longer one is for those who read it whole.
+        let mut buffer = [0u8; 16 << 10];
+        let Ok(length) = rustix::io::read(&file, &mut buffer) else { return Ok(None) };
+        let glance: Option<Glance> = serde_json::from_slice(buffer.get(..length).unwrap_or_default()).ok();
+        let Some(glance) = glance.filter(|glance| glance.version <= State::VERSION) else { return Ok(None) };
+        let waits = || has_start_socket(self.root.as_fd(), &format!("{id}/{START_SOCKET}"), id);
+        let status = glance.processes().status(waits)?.0;
+        Ok(Some((glance, status)))
     }
 
     /// All ids, sorted.
@@ -344,23 +361,7 @@ impl Entry {
     /// The status by the state and the processes it names; never `Paused`. `Created` and `Running`
     /// come with init's pidfd.
     pub fn status(&self, state: &State) -> Result<(Status, Option<OwnedFd>)> {
-        if state.phase == Phase::Creating {
-            let at_work = state.creator.alive()?.is_some();
-            return Ok((if at_work { Status::Creating } else { Status::Stopped }, None));
-        }
-        match state.init.as_ref().map(Identity::alive).transpose()?.flatten() {
-            None => Ok((Status::Stopped, None)),
-            Some(init) if self.has_start_socket()? => Ok((Status::Created, Some(init))),
-            Some(init) => Ok((Status::Running, Some(init))),
-        }
-    }
-
-    fn has_start_socket(&self) -> Result<bool> {
-        match rustix::fs::statat(&self.dir, START_SOCKET, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(errno) => Err(failed(format!("examine {START_SOCKET} of `{}`", self.id))(errno)),
-        }
+        state.processes().status(|| has_start_socket(self.dir.as_fd(), START_SOCKET, &self.id))
     }
 
     /// Makes the socket on which init waits for `start`, listening.
@@ -445,6 +446,15 @@ impl Entry {
             Err(Errno::NOENT | Errno::INVAL) => rustix::fs::renameat(&self.dir, temporary, &self.dir, name),
             Err(errno) => Err(errno),
         }
+    }
+}
+
+/// Whether a container waits for `start`.
+fn has_start_socket(at: BorrowedFd<'_>, path: &str, id: &str) -> Result<bool> {
+    match rustix::fs::statat(at, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(failed(format!("examine {START_SOCKET} of `{id}`"))(errno)),
     }
 }
 

@@ -41,7 +41,8 @@ fn creating(id: &str) -> State {
         rootfs: "/bundle/rootfs".into(),
         created: "2026-01-01T00:00:00Z".into(),
         owner: 0,
-        cgroup: serde_json::json!({"v2": "/x"}),
+        freezer: None,
+        cgroup: None,
         own_pid_namespace: true,
         own_mount_namespace: true,
         root_mount: None,
@@ -55,7 +56,7 @@ fn creating(id: &str) -> State {
 }
 
 fn dead() -> Identity {
-    Identity { pid: 1, start_time: u64::MAX, boot_id: "x".into() }
+    Identity { pid: 1, start_time: u64::MAX, boot_id: "x".into(), pidfs: None }
 }
 
 fn kind(error: &anyhow::Error) -> Option<&Error> {
