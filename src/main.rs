@@ -5,4 +5,4 @@
 mod entry;
 
 #[global_allocator]
-static MEMORY: oxrun::Memory = oxrun::Memory::new();
+static MEMORY: oxrun::Memory = oxrun::Memory;

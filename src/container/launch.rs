@@ -9,7 +9,7 @@ use crate::cgroup::Manager;
 use crate::error::{Context, Doing, Failed, anyhow, bail};
 use crate::hostfs;
 use crate::init::sync::{Channel, Message};
-use crate::init::{self, Job};
+use crate::init::{self, Job, last};
 use crate::namespaces::{self, Detour, Joined};
 use crate::procfs::Procfs;
 use crate::rootfs::MountFeatures;
@@ -258,6 +258,7 @@ fn converse(launch: &Launch, procfs: &Procfs, may_set_groups: bool, launched: &m
             }
             (Message::Ready, _) => return Ok(()),
             (Message::Failed(failed), _) => bail!(failed),
+            (Message::LastStep(told), root) => return Err(last::explain(&told, root, launch.plan)),
             (other, _) => bail!("init said {other:?}, which was not expected"),
         }
     }

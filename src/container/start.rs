@@ -9,9 +9,11 @@ use super::identity::ended_unexecuted;
 use super::notify::Proxy;
 use super::statedir::{Entry, Lock, StateDir, Status};
 use crate::error::{anyhow, bail};
-use crate::init::sync::{Channel, Message};
+use crate::init::last;
+use crate::init::sync::{Channel, LastStep, Message};
 use crate::procfs::Procfs;
 use anyhow::Result;
+use std::os::fd::OwnedFd;
 
 /// Starts a created container by its id.
 pub fn start(states: &StateDir, id: &str) -> Result<()> {
@@ -33,7 +35,7 @@ pub fn start(states: &StateDir, id: &str) -> Result<()> {
     // when the connection ends without a word.
     entry.unlink_start_socket()?;
     let pid = state.init.as_ref().map_or(0, |init| init.pid);
-    tell(&channel, pid)?;
+    tell(&channel, pid, |told, root| Ok(last::explain(told, root, &super::plan_of(&entry, &state)?)))?;
     if state.poststart {
         let plan = super::plan_of(&entry, &state)?;
         poststart(&entry, hooks::poststart(&plan, id, pid))?;
@@ -48,13 +50,18 @@ pub fn start(states: &StateDir, id: &str) -> Result<()> {
 
 /// Starts a container that this process has just created.
 pub fn start_created(created: &Created) -> Result<()> {
-    tell(&created.launched.channel, created.launched.pid)?;
+    let explain = |told: &LastStep, root| Ok(last::explain(told, root, &created.plan));
+    tell(&created.launched.channel, created.launched.pid, explain)?;
     let id = created.entry.id();
     poststart(&created.entry, hooks::poststart(&created.plan, id, created.launched.pid))
 }
 
 /// Says Start; end of file means that the program runs, or that init was killed before.
-fn tell(channel: &Channel, init: i32) -> Result<()> {
+fn tell(
+    channel: &Channel,
+    init: i32,
+    explain: impl FnOnce(&LastStep, Option<OwnedFd>) -> Result<anyhow::Error>,
+) -> Result<()> {
     let procfs = Procfs::open()?;
     channel.send(&Message::Start(crate::trace::is_on()))?;
     // The filter, startContainer hooks, execve.
@@ -69,6 +76,7 @@ fn tell(channel: &Channel, init: i32) -> Result<()> {
             Ok(())
         }
         Some((Message::Failed(failed), _)) => bail!(failed),
+        Some((Message::LastStep(told), root)) => Err(explain(&told, root)?),
         Some((other, _)) => bail!("init said {other:?}, which was not expected"),
     }
 }

@@ -79,6 +79,7 @@ fn live(job: &Job) -> Result<()> {
         make_cwd: false,
         may_set_groups: job.way.may_set_groups || !crate::namespaces::setgroups_denied(&job.procfs)?,
         last_capability: job.last_capability,
+        leaves: false,
     };
     let ready = trace::step("become the process", || setting.become_process())?;
     job.channel.tell_trace()?;

@@ -61,7 +61,8 @@ pub fn load_notifying(filter: &Filter, channel: &Channel) -> Result<()> {
     channel.expect(&Message::ListenerSent)
 }
 
-fn refused(error: &Error, filter: &Filter) -> anyhow::Error {
+/// Why the kernel did not take a filter.
+pub fn refused(error: &Error, filter: &Filter) -> anyhow::Error {
     let why = crate::error::why(error);
     let unknown = || crate::seccomp::flag_names(filter.flags).find(|(bit, _)| !sys::seccomp_has_flag(*bit));
     let hint = match error.raw_os_error() {

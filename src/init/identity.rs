@@ -16,6 +16,9 @@ use std::os::fd::AsFd;
 
 /// CAP_SYS_ADMIN, which loading a filter without no_new_privs needs.
 const SYS_ADMIN: u64 = 1 << 21;
+/// CAP_SYS_RESOURCE, CAP_SYS_ADMIN and CAP_CHECKPOINT_RESTORE: with one of them a process may part from its
+/// executable file.
+pub const PARTING: u64 = 1 << 24 | SYS_ADMIN | 1 << 40;
 /// CAP_SETPCAP, which dropping from the bounding set needs.
 const SETPCAP: u64 = 1 << 8;
 
@@ -199,8 +202,13 @@ pub fn hold_until_filter(wanted: &Capabilities) -> Result<()> {
 /// R11: the four sets that execve starts from, exactly as configured, then the ambient ones. What the runtime itself does not
 /// have cannot be given and is left out of the permitted set, as the kernel would.
 pub fn capabilities(wanted: &Capabilities, now: u64) -> Result<()> {
+    capabilities_and(wanted, now, 0)
+}
+
+/// The same with others permitted, but not effective, that the last steps need.
+pub fn capabilities_and(wanted: &Capabilities, now: u64, others: u64) -> Result<()> {
     let permitted = wanted.permitted & now;
-    sys::capset(wanted.effective & permitted, permitted, wanted.inheritable & now)
+    sys::capset(wanted.effective & permitted, permitted | others & now, wanted.inheritable & now)
         .doing(|| "set process.capabilities")?;
     for capability in (0..64).filter(|c| wanted.ambient & (1 << c) != 0) {
         // Only what is permitted and inheritable can be raised; the lowering warned about the rest.

@@ -7,6 +7,7 @@ mod filters;
 pub mod identity;
 mod image;
 pub mod join;
+pub mod last;
 pub mod process;
 pub mod program;
 mod refusal;
@@ -26,8 +27,10 @@ use crate::sys::exe::{self, Parting};
 use crate::sys::process as sys;
 use crate::trace;
 use anyhow::Result;
+use last::{Last, Wait};
 use rustix::fs::Mode;
 use std::ffi::CString;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use sync::{Channel, Message};
 
@@ -73,6 +76,15 @@ pub struct Job<'a> {
     pub last_capability: u32,
 }
 
+impl Job<'_> {
+    /// Whether the last steps are those of `last`: nobody can look at init before they are done, and
+    /// none of them needs the program.
+    fn leaves(&self) -> bool {
+        let notifies = self.plan.seccomp.as_ref().is_some_and(|filter| filter.listener.is_some());
+        self.parts_itself && !notifies && self.plan.hooks.start_container.is_empty() && self.plan.process.is_some()
+    }
+}
+
 /// Does the job; ends in execve or in _exit(1).
 pub fn run(job: Job) -> ! {
     let mut reporter = None;
@@ -87,15 +99,22 @@ pub fn run(job: Job) -> ! {
 
 /// From the clone to the exec. `reporter` becomes the connection of `start` once there is one.
 fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
-    let ready = prepare(job)?;
-    // Nothing that is still alive here owns a descriptor, but the job, which is never dropped.
-    close_for_waiting(job, job.channel.fd())?;
+    let (root, ready) = prepare(job)?;
+    // Nothing that is still alive here owns a descriptor, but the job and the root, which are never dropped.
+    let root = ManuallyDrop::new(root);
+    let leaves = job.leaves();
+    close_for_waiting(job, job.channel.fd(), leaves.then(|| root.fd()))?;
     job.channel.tell_trace()?;
+    if let (true, Some(process), Some(ready)) = (leaves, &job.plan.process, &ready) {
+        let (plan, channel) = (job.plan, &job.channel);
+        let last = Last { plan, process, ready, channel, root: root.fd(), id: job.id };
+        return last.leave(job.start.as_ref().map_or(Wait::Channel, Wait::Socket));
+    }
     job.channel.send(&Message::Ready)?;
     if let Some(listener) = &job.start {
         // A creator that dies before the state names init takes init with it: nobody could find it.
         job.channel.expect(&Message::Recorded)?;
-        close_for_waiting(job, listener)?;
+        close_for_waiting(job, listener, None)?;
     }
     wait_for_start(job, reporter)?;
     match (&job.plan.process, ready) {
@@ -111,9 +130,12 @@ fn live(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
 }
 
 /// Everything that can fail, so that `create` fails and not `start`.
-fn prepare(job: &Job) -> Result<Option<process::Ready>> {
+fn prepare(job: &Job) -> Result<(Root, Option<process::Ready>)> {
     close_inherited(job)?;
-    let own_parting = if job.parts_itself { part_from_executable(job.plan)? } else { None };
+    let own_parting = match job.parts_itself && !job.leaves() {
+        true => part_from_executable(job.plan)?,
+        false => None,
+    };
     job.channel.expect(&Message::Begin)?;
     trace::step("enter the cgroups", || enter_cgroups(&job.cgroup_tasks))?;
     identity::all_cpus()?;
@@ -129,7 +151,8 @@ fn prepare(job: &Job) -> Result<Option<process::Ready>> {
     // A session of its own, so that no terminal of the caller can be reached (TIOCSTI).
     rustix::process::setsid().doing(|| "start a new session")?;
     let Some(process) = &job.plan.process else {
-        return seal_root(job, &root, null.as_ref()).map(|()| None);
+        seal_root(job, &root, null.as_ref())?;
+        return Ok((root, None));
     };
     // Before masks: /dev/pts is then as the mounts left it (CVE-2025-52565).
     process::take_terminal((&root, &job.procfs), &job.channel, process, |slave| {
@@ -147,8 +170,10 @@ fn prepare(job: &Job) -> Result<Option<process::Ready>> {
         make_cwd: true,
         may_set_groups: job.may_set_groups || !namespaces::setgroups_denied(&job.procfs)?,
         last_capability: job.last_capability,
+        leaves: job.leaves(),
     };
-    trace::step("become the process", || setting.become_process()).map(Some)
+    let ready = trace::step("become the process", || setting.become_process())?;
+    Ok((root, Some(ready)))
 }
 
 /// R8: what the host side had open for itself (the state directory, sockets) is not for init; the
@@ -179,8 +204,9 @@ fn parted<T>(result: std::io::Result<T>) -> Result<T> {
 
 /// While init waits, a process in its pid namespace may look at it: it holds nothing of the host but
 /// what it waits on, and files for the output of hooks.
-fn close_for_waiting(job: &Job, waits_on: &OwnedFd) -> Result<()> {
+fn close_for_waiting(job: &Job, waits_on: &OwnedFd, root: Option<&OwnedFd>) -> Result<()> {
     let mut keep = vec![waits_on.as_raw_fd() as u32];
+    keep.extend(root.map(|root| root.as_raw_fd() as u32));
     keep.extend(job.start.as_ref().map(|listener| listener.as_raw_fd() as u32));
     if !job.plan.hooks.start_container.is_empty() {
         keep.extend(job.hook_outputs.descriptors().map(|fd| fd.as_raw_fd() as u32));

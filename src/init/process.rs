@@ -36,19 +36,25 @@ pub struct Setting<'a> {
     pub may_set_groups: bool,
     /// The highest capability of the kernel.
     pub last_capability: u32,
+    /// The last steps are those of `last`.
+    pub leaves: bool,
 }
 
 /// What is ready for the exec.
 #[derive(Debug)]
 pub struct Ready {
-    program: CString,
+    /// What is executed.
+    pub program: CString,
     /// The final environment, which hooks inherit.
     pub env: Vec<CString>,
     /// The filter is loaded already, because its listener had to be sent.
     filtered: bool,
-    capabilities: Capabilities,
+    /// The capabilities of the process.
+    pub capabilities: Capabilities,
     /// The permitted set that the final one is taken from.
-    permitted: u64,
+    pub permitted: u64,
+    /// The capabilities are set after the filter.
+    pub late: bool,
 }
 
 impl Ready {
@@ -69,14 +75,17 @@ impl Ready {
         }
         if let Some(filter) = plan.seccomp.as_ref().filter(|_| !self.filtered) {
             trace::step("load the seccomp filter", || filters::load(filter))?;
-            if !process.no_new_privileges {
+            if self.late {
                 identity::capabilities(&self.capabilities, self.permitted)?;
             }
         }
         hooks()?;
         let errno = sys::execve(&self.program, &process.args, &self.env);
         let may_look = refusal::may_look(plan.seccomp.as_ref());
-        Err(program::not_executed(&self.program, &process.args, &self.env, errno, may_look).into())
+        let root = may_look.then(|| Root::own().ok()).flatten();
+        let view = root.as_ref().map(refusal::View::own);
+        let program = self.program.to_string_lossy();
+        Err(program::not_executed(&program, &process.args, &self.env, errno, view.as_ref()).into())
     }
 }
 
@@ -141,11 +150,12 @@ impl Setting<'_> {
         }
         let permitted = identity::permitted_now()?;
         // Without no_new_privs, loading a filter needs CAP_SYS_ADMIN.
-        let late_capabilities = self.plan.seccomp.is_some() && !process.no_new_privileges;
-        if late_capabilities {
+        let late = self.plan.seccomp.is_some() && !process.no_new_privileges;
+        if late {
             identity::hold_until_filter(&capabilities)?;
         } else {
-            identity::capabilities(&capabilities, permitted)?;
+            let others = if self.leaves { identity::PARTING } else { 0 };
+            identity::capabilities_and(&capabilities, permitted, others)?;
         }
         // The lowering refuses an empty list.
         let name = process.args.first().map_or(c"", CString::as_c_str);
@@ -159,12 +169,15 @@ impl Setting<'_> {
             // The filter may forbid it, or ask about it.
             identity::descriptor_limit(self.process)?;
             filters::load_notifying(filter, self.channel)?;
-            if late_capabilities {
+            if late {
                 identity::capabilities(&capabilities, permitted)?;
             }
         }
         let filtered = notifying.is_some();
-        Ok(Ready { program, env, filtered, capabilities, permitted })
+        if self.leaves {
+            identity::descriptor_limit(process)?;
+        }
+        Ok(Ready { program, env, filtered, capabilities, permitted, late })
     }
 
     /// Refuses a working directory behind a magic link, which chdir would follow out of the container

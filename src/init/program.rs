@@ -1,7 +1,7 @@
 //! Finding the program to execute, inside the container and with its final identity, so that
 //! `create` fails for what cannot be run. Called by init before it says that it is ready.
 
-use super::refusal;
+use super::refusal::{self, View};
 use crate::error::Failed;
 use crate::rootfs::path::Root;
 use anyhow::Result;
@@ -37,7 +37,7 @@ pub fn find(root: &Root, name: &CStr, env: &[CString]) -> Result<CString> {
 }
 
 fn not_in_path(root: &Root, name: &str, path: &[u8]) -> Failed {
-    let hint = match refusal::near_in_path(root, path, name) {
+    let hint = match refusal::near_in_path(&View::own(root), path, name) {
         Some(near) => format!("there is `{near}`"),
         None if name.contains(char::is_whitespace) => {
             "it has a blank: each argument is a string of its own in process.args".to_string()
@@ -52,22 +52,21 @@ fn not_in_path(root: &Root, name: &str, path: &[u8]) -> Failed {
 /// The error of a program that may not be executed.
 fn refused(root: &Root, program: &CStr, errno: Errno) -> Failed {
     let failed = Failed::new(format!("exec `{}`", program.to_string_lossy()), errno);
-    failed.with_note(refusal::explain(root, program.to_bytes(), errno))
+    failed.with_note(refusal::explain(&View::own(root), program.to_bytes(), errno))
 }
 
-/// The error of execve(2), by the process that called it.
+/// The error of execve(2); without a view nothing can be looked at.
 pub fn not_executed(
-    program: &CStr,
+    program: &str,
     args: &[CString],
     env: &[CString],
     errno: Errno,
-    may_look: bool,
+    view: Option<&View>,
 ) -> Failed {
-    let failed = Failed::new(format!("exec `{}`", program.to_string_lossy()), errno);
-    let root = if may_look { refusal::own_root() } else { None };
-    match root {
+    let failed = Failed::new(format!("exec `{program}`"), errno);
+    match view {
         _ if errno == Errno::TOOBIG => failed.with_note(Some(refusal::too_long(args, env))),
-        Some(root) => failed.with_note(refusal::explain(&root, program.to_bytes(), errno)),
+        Some(view) => failed.with_note(refusal::explain(view, program.as_bytes(), errno)),
         None => failed,
     }
 }

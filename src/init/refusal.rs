@@ -1,9 +1,10 @@
 //! Why the kernel refused to execute a program, in words: its error number alone says too little. Looked
 //! at only after the failure, by the process that was refused, with its own rights and beneath its own
-//! root; what is read there is the container's and not trusted. Called by `program` and by the last
-//! step of `process`.
+//! root, or by the other side of the conversation beneath the root that came with the message; what is read
+//! there is the container's and not trusted. Called by `program`, and by the last steps of `process` and `last`.
 
 use super::image::{self, Elf, Image};
+use crate::bundle::plan::Process;
 use crate::near;
 use crate::rootfs::path::{Links, Root};
 use crate::seccomp::Filter;
@@ -43,41 +44,69 @@ pub fn may_look(filter: Option<&Filter>) -> bool {
     filter.is_none_or(|filter| calls.into_iter().all(|call| filter.allows(call)))
 }
 
-/// The root of this process.
-pub fn own_root() -> Option<Root> {
-    Root::own().ok()
+/// Where and for whom is looked.
+#[derive(Debug)]
+pub struct View<'a> {
+    root: &'a Root,
+    /// The working directory; none when it cannot be known.
+    cwd: Option<String>,
+    /// The effective user.
+    user: u32,
+    /// This is the process itself, and its root the process's own.
+    inside: bool,
+}
+
+impl<'a> View<'a> {
+    /// What this process sees in its root.
+    pub fn own(root: &'a Root) -> View<'a> {
+        let cwd = rustix::process::getcwd(Vec::new()).ok().and_then(|cwd| cwd.into_string().ok());
+        View { root, cwd, user: rustix::process::geteuid().as_raw(), inside: true }
+    }
+
+    /// What another process sees.
+    pub fn of(root: &'a Root, process: &Process) -> View<'a> {
+        let cwd = Some(process.cwd.to_string_lossy().into_owned());
+        View { root, cwd, user: process.uid, inside: false }
+    }
+
+    /// Whether a file may not be executed for its mode or owner.
+    fn may_not_execute(&self, path: &str, mode: u32) -> bool {
+        match self.inside {
+            true => rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) == Err(Errno::ACCESS),
+            false => mode & 0o111 == 0,
+        }
+    }
+
+    fn open(&self, path: &str, flags: OFlags, links: Links) -> rustix::io::Result<OwnedFd> {
+        self.root.open(path, flags, links)
+    }
 }
 
 /// Why the file at `path` was refused with `errno`; none when nothing is to be seen.
-pub fn explain(root: &Root, path: &[u8], errno: Errno) -> Option<String> {
-    explain_at(root, path, errno, 0)
+pub fn explain(view: &View, path: &[u8], errno: Errno) -> Option<String> {
+    explain_at(view, path, errno, 0)
 }
 
-fn explain_at(root: &Root, path: &[u8], errno: Errno, depth: usize) -> Option<String> {
-    let path = absolute(path)?;
-    match root.open(&path, OFlags::PATH, Links::Follow) {
-        Ok(file) => of_file(root, &path, &file, errno, depth),
-        Err(Errno::NOENT | Errno::NOTDIR) => missing(root, &path),
-        Err(Errno::ACCESS) => Some(format!("user {} may not search a directory on the way", user())),
+fn explain_at(view: &View, path: &[u8], errno: Errno, depth: usize) -> Option<String> {
+    let path = absolute(view, path)?;
+    match view.open(&path, OFlags::PATH, Links::Follow) {
+        Ok(file) => of_file(view, &path, &file, errno, depth),
+        Err(Errno::NOENT | Errno::NOTDIR) => missing(view, &path),
+        Err(Errno::ACCESS) => Some(format!("user {} may not search a directory on the way", view.user)),
         Err(_) => None,
     }
 }
 
 /// Relative paths begin at the working directory.
-fn absolute(path: &[u8]) -> Option<String> {
+fn absolute(view: &View, path: &[u8]) -> Option<String> {
     let path = str::from_utf8(path).ok()?;
     if path.starts_with('/') {
         return Some(path.to_string());
     }
-    let cwd = rustix::process::getcwd(Vec::new()).ok()?;
-    Some(format!("{}/{path}", cwd.to_str().ok()?.trim_end_matches('/')))
+    Some(format!("{}/{path}", view.cwd.as_deref()?.trim_end_matches('/')))
 }
 
-fn user() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
-
-fn of_file(root: &Root, path: &str, file: &OwnedFd, errno: Errno, depth: usize) -> Option<String> {
+fn of_file(view: &View, path: &str, file: &OwnedFd, errno: Errno, depth: usize) -> Option<String> {
     let stat = rustix::fs::fstat(file).ok()?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {}
@@ -88,24 +117,24 @@ fn of_file(root: &Root, path: &str, file: &OwnedFd, errno: Errno, depth: usize) 
         if rustix::fs::fstatvfs(file).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::NOEXEC)) {
             return Some("it is on a mount with the option noexec".to_string());
         }
-        if rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) == Err(Errno::ACCESS) {
-            let mode = stat.st_mode & 0o7777;
-            return Some(format!("user {} may not execute it, its mode is {mode:04o}: chmod +x", user()));
+        let mode = stat.st_mode & 0o7777;
+        if view.may_not_execute(path, mode) {
+            return Some(format!("user {} may not execute it, its mode is {mode:04o}: chmod +x", view.user));
         }
     }
     if errno == Errno::TXTBSY {
         return Some("another process has it open for writing".to_string());
     }
-    of_content(root, path, errno, depth)
+    of_content(view, path, errno, depth)
 }
 
-fn of_content(root: &Root, path: &str, errno: Errno, depth: usize) -> Option<String> {
+fn of_content(view: &View, path: &str, errno: Errno, depth: usize) -> Option<String> {
     if depth >= MAX_DEPTH {
         return Some("interpreters that are scripts themselves, too many of them".to_string());
     }
     // Regular when it was looked at; should it be a device by now, this process may open that anyway.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = root.open(path, flags, Links::Follow).ok()?;
+    let file = view.open(path, flags, Links::Follow).ok()?;
     let image = image::look(|offset, length| {
         let mut bytes = vec![0; length];
         let read = rustix::io::pread(&file, &mut bytes, offset).unwrap_or(0);
@@ -122,14 +151,14 @@ fn of_content(root: &Root, path: &str, errno: Errno, depth: usize) -> Option<Str
         Image::Script { cut: true, .. } => "the name of the interpreter in its first line is too long",
         Image::Script { interpreter, .. } if interpreter.is_empty() => "its first line names no interpreter",
         Image::Script { interpreter, carriage_return, .. } => {
-            return of_script(root, &interpreter, carriage_return, errno, depth);
+            return of_script(view, &interpreter, carriage_return, errno, depth);
         }
-        Image::Elf(elf) => return of_program(root, &elf, errno, depth),
+        Image::Elf(elf) => return of_program(view, &elf, errno, depth),
     };
     Some(text.to_string())
 }
 
-fn of_script(root: &Root, path: &[u8], carriage_return: bool, errno: Errno, depth: usize) -> Option<String> {
+fn of_script(view: &View, path: &[u8], carriage_return: bool, errno: Errno, depth: usize) -> Option<String> {
     let shown = show(path);
     if carriage_return && path.ends_with(b"\r") {
         return Some(format!(
@@ -137,11 +166,11 @@ fn of_script(root: &Root, path: &[u8], carriage_return: bool, errno: Errno, dept
              with Unix line ends"
         ));
     }
-    let why = explain_at(root, path, errno, depth + 1)?;
+    let why = explain_at(view, path, errno, depth + 1)?;
     Some(format!("the interpreter `{shown}` of its first line: {why}"))
 }
 
-fn of_program(root: &Root, elf: &Elf, errno: Errno, depth: usize) -> Option<String> {
+fn of_program(view: &View, elf: &Elf, errno: Errno, depth: usize) -> Option<String> {
     let (own, machine) = (elf.architecture(), std::env::consts::ARCH);
     if !elf.runs_on(machine) {
         return Some(format!("it was built for {own}, and this machine is {machine}"));
@@ -153,7 +182,7 @@ fn of_program(root: &Root, elf: &Elf, errno: Errno, depth: usize) -> Option<Stri
         return Some(format!("it was built for {own}, which this {machine} kernel does not execute"));
     }
     let loader = elf.loader.as_deref()?;
-    let why = explain_at(root, loader, errno, depth + 1)?;
+    let why = explain_at(view, loader, errno, depth + 1)?;
     let shown = show(loader);
     let hint = match () {
         () if shown.contains("ld-musl") => ": it was linked against musl, as on Alpine",
@@ -165,28 +194,28 @@ fn of_program(root: &Root, elf: &Elf, errno: Errno, depth: usize) -> Option<Stri
 }
 
 /// What of a path is not there, and what is there instead.
-fn missing(root: &Root, path: &str) -> Option<String> {
+fn missing(view: &View, path: &str) -> Option<String> {
     let mut parent = String::from("/");
     let names: Vec<&str> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
     for (index, name) in names.iter().enumerate() {
         let here = format!("{}/{name}", parent.trim_end_matches('/'));
-        match root.open(&here, OFlags::PATH, Links::Follow) {
+        match view.open(&here, OFlags::PATH, Links::Follow) {
             Ok(_) => parent = here,
             Err(Errno::NOTDIR) => return Some(format!("`{}` is not a directory", show(parent.as_bytes()))),
-            Err(_) => return Some(nothing_at(root, &parent, name, index + 1 == names.len())),
+            Err(_) => return Some(nothing_at(view, &parent, name, index + 1 == names.len())),
         }
     }
     None
 }
 
-fn nothing_at(root: &Root, parent: &str, name: &str, last: bool) -> String {
+fn nothing_at(view: &View, parent: &str, name: &str, last: bool) -> String {
     let parent = parent.trim_end_matches('/');
     let here = show(format!("{parent}/{name}").as_bytes());
-    let link = root.open(&format!("{parent}/{name}"), OFlags::PATH, Links::NotLast);
+    let link = view.open(&format!("{parent}/{name}"), OFlags::PATH, Links::NotLast);
     if let Some(target) = link.ok().and_then(|fd| rustix::fs::readlinkat(&fd, "", Vec::new()).ok()) {
         return format!("`{here}` is a symbolic link to `{}`, which leads nowhere", show(target.to_bytes()));
     }
-    let names = names(root, if parent.is_empty() { "/" } else { parent });
+    let names = names(view, if parent.is_empty() { "/" } else { parent });
     let near = near::nearest(name, names.iter().map(String::as_str));
     match near.map(|near| show(format!("{parent}/{near}").as_bytes())) {
         Some(near) => format!("there is `{near}`"),
@@ -196,15 +225,15 @@ fn nothing_at(root: &Root, parent: &str, name: &str, last: bool) -> String {
 }
 
 /// A program with almost this name in the directories of PATH.
-pub fn near_in_path(root: &Root, path: &[u8], name: &str) -> Option<String> {
-    let directories = path.split(|byte| *byte == b':').take(32).filter_map(absolute);
-    let found: Vec<String> = directories.flat_map(|directory| names(root, &directory)).collect();
+pub fn near_in_path(view: &View, path: &[u8], name: &str) -> Option<String> {
+    let directories = path.split(|byte| *byte == b':').take(32).filter_map(|directory| absolute(view, directory));
+    let found: Vec<String> = directories.flat_map(|directory| names(view, &directory)).collect();
     near::nearest(name, found.iter().map(String::as_str)).map(|near| show(near.as_bytes()))
 }
 
 /// Names in a directory; none when it cannot be read.
-fn names(root: &Root, path: &str) -> Vec<String> {
-    let opened = root.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Links::Follow);
+fn names(view: &View, path: &str) -> Vec<String> {
+    let opened = view.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Links::Follow);
     let Some(directory) = opened.ok().and_then(|fd| Dir::new(fd).ok()) else { return Vec::new() };
     let entries = directory.flatten().take(MAX_NAMES);
     entries.filter_map(|entry| entry.file_name().to_str().map(str::to_owned).ok()).collect()

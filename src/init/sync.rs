@@ -80,10 +80,24 @@ pub enum Message {
     NothingToRun,
     /// It went wrong.
     Failed(Failed),
+    /// One of the last steps (`last`) went wrong; beside it the container's root.
+    LastStep(LastStep),
+}
+
+/// A step of `last` that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastStep {
+    /// The error number; 0 when the answer was not the expected one.
+    pub errno: i32,
+    /// Which step.
+    pub step: u8,
+    /// The program to execute.
+    pub program: String,
 }
 
 impl Message {
-    fn encode(&self) -> Vec<u8> {
+    /// As it is sent: a byte for the kind, a number in four, text.
+    pub fn encode(&self) -> Vec<u8> {
         let told;
         let (kind, number, text): (u8, i32, &str) = match self {
             Message::Begin => (1, 0, ""),
@@ -102,6 +116,10 @@ impl Message {
             Message::Failed(failed) => {
                 told = format!("{}\0{failed}", failed.sites());
                 (14, failed.errno(), &told)
+            }
+            Message::LastStep(LastStep { errno, step, program }) => {
+                told = format!("{}{program}", char::from(*step));
+                (19, *errno, &told)
             }
             Message::InNamespaces => (16, 0, ""),
             Message::DevicesGiven => (17, 0, ""),
@@ -145,6 +163,10 @@ impl Message {
             16 => Message::InNamespaces,
             17 => Message::DevicesGiven,
             18 => Message::Recorded,
+            19 => {
+                let (text, step) = (text(), bytes.get(5).copied().unwrap_or_default());
+                Message::LastStep(LastStep { errno: number, step, program: text.get(1..).unwrap_or("").into() })
+            }
             other => bail!("unknown message {other} between the runtime's processes"),
         })
     }
@@ -266,6 +288,9 @@ mod tests {
         let (message, fd) = b.receive().unwrap().unwrap();
         assert_eq!((message, fd.is_some()), (Message::Console, true));
         assert_eq!(b.receive().unwrap().unwrap().0, Message::Failed(failed));
+        let last = Message::LastStep(LastStep { errno: 2, step: 7, program: "/bin/x".into() });
+        a.send(&last).unwrap();
+        assert_eq!(b.receive().unwrap().unwrap().0, last);
         drop(a);
         assert!(b.receive().unwrap().is_none());
     }

@@ -78,6 +78,14 @@ pub struct Instruction {
     pub k: u32,
 }
 
+impl Instruction {
+    /// As it is in memory.
+    pub fn bytes(self) -> [u8; 8] {
+        let ([a, b], [w, x, y, z]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
+        [a, b, self.jt, self.jf, w, x, y, z]
+    }
+}
+
 /// The agent of SCMP_ACT_NOTIFY.
 #[derive(Debug, Clone, Default)]
 pub struct Listener {

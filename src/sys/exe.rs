@@ -5,6 +5,7 @@
 //! clones a process into a pid namespace where others could look at it.
 
 use super::check;
+use super::leave::{After, Arg, Script};
 use linux_raw_sys::prctl::prctl_mm_map;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -128,8 +129,30 @@ fn privatise(segment: &Segment) -> io::Result<()> {
     Ok(())
 }
 
+/// Adds the replacement of the executable file to the last steps of a process, which has let go of all
+/// mappings of it; `name` is what it is called from then on.
+pub fn replace(script: &mut Script, file: &OwnedFd, name: &[u8]) {
+    let text = script.bytes(name);
+    let Arg::At(begin) = text else { return };
+    let (start, end) = (Arg::At(begin), Arg::At(begin + name.len()));
+    // SAFETY: sbrk(0) only reads the current program break.
+    let brk = Arg::Value(unsafe { libc::sbrk(0) } as u64);
+    // struct prctl_mm_map: code, data, break, stack, arguments, environment, auxiliary vector, file.
+    let map = [start, end, start, start, brk, brk, start, start, end, end, end];
+    let rest = [0, (file.as_raw_fd() as u64) << 32].map(Arg::Value);
+    let map = script.words(&[map.as_slice(), &rest].concat());
+    let length = Arg::Value(size_of::<prctl_mm_map>() as u64);
+    let option = Arg::Value(libc::PR_SET_MM as u64);
+    let whole = [option, Arg::Value(libc::PR_SET_MM_MAP as u64), map, length];
+    // Needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the user namespace; the other way CAP_SYS_RESOURCE.
+    script.call(libc::SYS_prctl, &whole, After::Skip(1));
+    let fd = Arg::Value(file.as_raw_fd() as u64);
+    let alone = [option, Arg::Value(libc::PR_SET_MM_EXE_FILE as u64), fd];
+    script.call(libc::SYS_prctl, &alone, After::Must);
+}
+
 /// An empty memory file that nobody can ever write to.
-fn empty_sealed_file() -> io::Result<OwnedFd> {
+pub fn empty_sealed_file() -> io::Result<OwnedFd> {
     use rustix::fs::{MemfdFlags, SealFlags};
     let file = rustix::fs::memfd_create("oxrun", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;

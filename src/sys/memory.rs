@@ -21,7 +21,15 @@ const PAGE: usize = 4096;
 
 /// The allocator.
 #[derive(Debug)]
-pub struct Memory(UnsafeCell<Heap>);
+pub struct Memory;
+
+/// All there is. Only the binary allocates from it.
+static HEAP: Shared = Shared(UnsafeCell::new(Heap::new()));
+
+struct Shared(UnsafeCell<Heap>);
+
+// SAFETY: the process has one thread (no thread is made anywhere, see R24).
+unsafe impl Sync for Shared {}
 
 #[derive(Debug)]
 struct Heap {
@@ -35,21 +43,18 @@ struct Heap {
     count: usize,
 }
 
-// SAFETY: the process has one thread (no thread is made anywhere, see R24).
-unsafe impl Sync for Memory {}
+/// Start and length of the mappings that small blocks are cut from.
+pub fn chunks() -> Vec<(usize, usize)> {
+    // Allocated first, as it may bring another one.
+    let mut found = Vec::with_capacity(REMEMBERED);
+    let heap = heap();
+    found.extend_from_slice(heap.chunks.get(..heap.count).unwrap_or_default());
+    found
+}
 
-impl Memory {
-    /// Without any memory yet.
-    #[allow(clippy::new_without_default, reason = "only ever the value of a static")]
-    pub const fn new() -> Memory {
-        let (free, chunks) = ([0; SIZES], [(0, 0); REMEMBERED]);
-        Memory(UnsafeCell::new(Heap { next: 0, end: 0, free, chunks, count: 0 }))
-    }
-
-    fn heap(&self) -> &mut Heap {
-        // SAFETY: one thread, and no function here calls another that would come back here.
-        unsafe { &mut *self.0.get() }
-    }
+fn heap() -> &'static mut Heap {
+    // SAFETY: one thread, and who has it calls nothing that allocates.
+    unsafe { &mut *HEAP.0.get() }
 }
 
 /// Bytes of the block for a request, and the index of its size.
@@ -75,6 +80,10 @@ fn pages(bytes: usize) -> usize {
 }
 
 impl Heap {
+    const fn new() -> Heap {
+        Heap { next: 0, end: 0, free: [0; SIZES], chunks: [(0, 0); REMEMBERED], count: 0 }
+    }
+
     fn take(&mut self, layout: Layout) -> usize {
         let (size, index) = block(layout.size().max(layout.align()));
         if self.free[index] != 0 {
@@ -117,7 +126,7 @@ unsafe impl GlobalAlloc for Memory {
         let place = match is_large(layout) {
             true if layout.align() > PAGE => 0,
             true => map(pages(layout.size()), 0),
-            false => self.heap().take(layout),
+            false => heap().take(layout),
         };
         without_provenance_mut(place)
     }
@@ -129,7 +138,7 @@ unsafe impl GlobalAlloc for Memory {
             return;
         }
         let (_, index) = block(layout.size().max(layout.align()));
-        let heap = self.heap();
+        let heap = heap();
         // SAFETY: the block is free from now on, and at least a word long.
         unsafe { *place.cast::<usize>() = heap.free[index] };
         heap.free[index] = place as usize;
@@ -192,9 +201,15 @@ mod tests {
         unsafe { std::slice::from_raw_parts(place, size) }.iter().all(|b| *b == byte)
     }
 
+    /// One test, as the memory is for one thread.
     #[test]
+    fn blocks_are_what_they_should_be() {
+        blocks_are_apart_aligned_and_used_again();
+        growing_keeps_what_is_there();
+    }
+
     fn blocks_are_apart_aligned_and_used_again() {
-        let memory = Memory::new();
+        let memory = Memory;
         let sizes = [1, 16, 17, 100, 4096, 5000, LARGEST, LARGEST + 1, 1 << 20];
         let blocks: Vec<(*mut u8, Layout)> = (0..20)
             .flat_map(|_| sizes)
@@ -211,17 +226,16 @@ mod tests {
             assert!(holds(*place, layout.size(), number as u8));
             unsafe { memory.dealloc(*place, *layout) };
         }
-        let (next, count) = (memory.heap().next, memory.heap().count);
+        let (next, count) = (heap().next, heap().count);
         for (_, layout) in &blocks {
             let again = unsafe { memory.alloc_zeroed(*layout) };
             assert!(holds(again, layout.size(), 0));
         }
-        assert_eq!((memory.heap().next, memory.heap().count), (next, count));
+        assert_eq!((heap().next, heap().count), (next, count));
     }
 
-    #[test]
     fn growing_keeps_what_is_there() {
-        let memory = Memory::new();
+        let memory = Memory;
         let mut size = 8;
         let mut place = unsafe { memory.alloc(layout(size, 8)) };
         fill(place, size, 7);

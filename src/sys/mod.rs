@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod clone;
 pub mod exe;
+pub mod leave;
 pub mod memory;
 pub mod mount;
 pub mod netlink;

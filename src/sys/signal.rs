@@ -71,14 +71,19 @@ pub fn is_ignored(signal: i32) -> Result<bool, Errno> {
 /// Makes the process as a program expects it after execve: every disposition the default one,
 /// nothing blocked, no signal at the parent's death. Allocates nothing: fit for after a clone.
 pub fn reset_for_exec() -> Result<(), Errno> {
+    default_dispositions()?;
+    set_mask(Set::NONE)?;
+    Ok(())
+}
+
+/// The same without the mask.
+pub fn default_dispositions() -> Result<(), Errno> {
     for signal in 1..=LAST {
         if signal != libc::SIGKILL && signal != libc::SIGSTOP {
             set_default(signal)?;
         }
     }
-    rustix::process::set_parent_process_death_signal(None)?;
-    set_mask(Set::NONE)?;
-    Ok(())
+    rustix::process::set_parent_process_death_signal(None)
 }
 
 /// Gives a signal its default disposition.
