@@ -313,6 +313,6 @@ Nothing was removed; `oxrun gc --force` does it.
             assert_eq!(owner_in(uid, passwd), name);
         }
         assert_eq!(owner_in(0, ""), "#0");
-        assert_eq!(owner(0), "root");
+        assert_eq!(Owners::default().name(0), "root");
     }
 }

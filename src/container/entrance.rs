@@ -52,6 +52,12 @@ impl Entrance {
         Ok(Entrance { before: all & !after, way })
     }
 
+    /// The namespaces to enter, when the new process can be born outside and hide until its program runs: it
+    /// goes to a pid namespace of the container's own at the very end (`init::last`).
+    pub fn by_itself(&self) -> Option<u64> {
+        (self.before & NamespaceKind::Pid.flag() != 0).then_some(self.before)
+    }
+
     /// The point of no return: from here on this process touches no path.
     pub fn enter(&self) -> Result<()> {
         let parting = exe::part_from_executable(self.before & NamespaceKind::User.flag() != 0)

@@ -17,6 +17,7 @@ use crate::cgroup::Join;
 use crate::cli::exec::Exec;
 use crate::error::{Context, Doing, anyhow, bail};
 use crate::init::exec::{self as inside, Job};
+use crate::init::last;
 use crate::init::sync::{Channel, Message};
 use crate::procfs::Procfs;
 use crate::seccomp::notify::{self, Agent};
@@ -43,19 +44,42 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     // Blocked before the process exists, so that it has its own dispositions, and none is lost.
     signal::block_all().doing(|| "block signals")?;
     let making = Making { args, handover, state: &state, plan: &plan, process: &process, host: &host };
-    let born = trace::step("enter and clone", || enter_and_clone(&making, entrance, cgroups))?;
-    let mut talk = Talk { args, state: &state, status, outside: &outside, born: &born, master: None };
-    let executed = trace::step("until the program runs", || talk.until_executed());
+    let notifies = outside.agent.is_some();
+    let born = trace::step("enter and clone", || match entrance.by_itself().filter(|_| !notifies) {
+        Some(before) => clone_outside(&making, &entrance, &cgroups, before),
+        None => enter_and_clone(&making, &entrance, &cgroups),
+    })?;
+    let mut talk = Talk { making: &making, status, outside: &outside, born, master: None };
+    let mut executed = trace::step("until the program runs", || talk.until_executed());
+    if executed.as_ref().is_err_and(|error| error.is::<NoRoom>()) {
+        talk.born.kill();
+        talk.born = trace::step("enter and clone", || enter_and_clone(&making, &entrance, &cgroups))?;
+        executed = trace::step("until the program runs", || talk.until_executed());
+    }
     if let Err(error) = executed.and_then(|()| talk.announce()) {
-        born.kill();
+        talk.born.kill();
         return Err(error);
     }
     trace::flush();
+    let Talk { born, master, .. } = talk;
     match args.detach {
         true => Ok(0),
-        false => wait(&born, talk.master.take(), outside.terminal),
+        false => wait(&born, master, outside.terminal),
     }
 }
+
+/// A process that hides until its program runs needs room for two for a moment, which the container does
+/// not have.
+#[derive(Debug)]
+struct NoRoom;
+
+impl std::fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the container has no room for another process")
+    }
+}
+
+impl std::error::Error for NoRoom {}
 
 /// Only a container with a first process can take another one.
 fn check_status(entry: &Entry, state: &State, ignore_paused: bool) -> Result<(Status, Init)> {
@@ -164,7 +188,23 @@ struct Making<'a> {
     host: &'a Host,
 }
 
-fn enter_and_clone(making: &Making, entrance: Entrance, cgroups: Cgroups) -> Result<Born> {
+/// Clones the process where this one is; it enters the container itself.
+fn clone_outside(making: &Making, entrance: &Entrance, cgroups: &Cgroups, before: u64) -> Result<Born> {
+    // Nobody may trace what the new process inherits (security R9).
+    sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
+    let procfs = prepare(making)?;
+    clone(making, entrance, cgroups, procfs, Some(before))
+}
+
+/// Enters the container with this process, and clones the new one in it.
+fn enter_and_clone(making: &Making, entrance: &Entrance, cgroups: &Cgroups) -> Result<Born> {
+    let procfs = prepare(making)?;
+    entrance.enter()?;
+    clone(making, entrance, cgroups, procfs, None)
+}
+
+/// What the new process inherits from this one.
+fn prepare(making: &Making) -> Result<Procfs> {
     let procfs = Procfs::open()?;
     launch::raise_hard_limits(Some(making.process), 0)?;
     launch::set_oom_score(Some(making.process), &procfs, &procfs.own_name()?)?;
@@ -172,8 +212,17 @@ fn enter_and_clone(making: &Making, entrance: Entrance, cgroups: Cgroups) -> Res
         // The new process inherits the group; its own id could not be written any more.
         place.join(rustix::process::getpid().as_raw_nonzero().get())?;
     }
+    Ok(procfs)
+}
+
+fn clone(
+    making: &Making,
+    entrance: &Entrance,
+    cgroups: &Cgroups,
+    procfs: Procfs,
+    before: Option<u64>,
+) -> Result<Born> {
     let (ours, theirs) = Channel::pair()?;
-    entrance.enter()?;
     let into = cgroups.join.into.as_ref();
     let forked = match (clone3(0, into), &cgroups.elsewhere) {
         (Err(error), Some(elsewhere)) if subcgroup::may_be_elsewhere(&error) => clone3(0, Some(elsewhere)),
@@ -188,8 +237,9 @@ fn enter_and_clone(making: &Making, entrance: Entrance, cgroups: Cgroups) -> Res
                 plan: making.plan,
                 process: making.process,
                 channel: theirs,
-                way: entrance.way,
-                cgroup_tasks: cgroups.join.tasks,
+                way: &entrance.way,
+                before,
+                cgroup_tasks: &cgroups.join.tasks,
                 procfs,
                 keyring: making.state.new_keyring,
                 preserve_fds: making.handover.all,
@@ -202,11 +252,10 @@ fn enter_and_clone(making: &Making, entrance: Entrance, cgroups: Cgroups) -> Res
 
 /// The conversation with the new process.
 struct Talk<'a> {
-    args: &'a Exec,
-    state: &'a State,
+    making: &'a Making<'a>,
     status: Status,
     outside: &'a Outside<'a>,
-    born: &'a Born,
+    born: Born,
     master: Option<OwnedFd>,
 }
 
@@ -222,34 +271,38 @@ impl Talk<'_> {
                 None => return self.died(),
             };
             match message {
-                (Message::Console, Some(master)) => self.deliver(master)?,
+                (Message::Console, Some(master)) => self.take_terminal(master)?,
                 (Message::SeccompListener(number), _) => {
                     let agent = self.outside.agent.as_ref().context("the filter has no agent")?;
-                    let init = self.state.init.as_ref().map_or(0, |init| init.pid);
-                    let Born { pid, pidfd, channel, .. } = self.born;
+                    let init = self.making.state.init.as_ref().map_or(0, |init| init.pid);
+                    let Born { pid, pidfd, channel, .. } = &self.born;
                     let loading = notify::Loading { pid: *pid, pidfd, channel, number };
-                    if !agent.hand_over(self.status.name(), &self.args.id, init, &loading)? {
+                    if !agent.hand_over(self.status.name(), &self.making.args.id, init, &loading)? {
                         return self.died();
                     }
                 }
                 (Message::Ready, _) => ready = true,
+                (Message::Successor(pid), Some(pidfd)) => {
+                    sys::wait_pidfd(&self.born.pidfd).doing(|| "wait for the process that went inside")?;
+                    (self.born.pid, self.born.pidfd) = (pid, pidfd);
+                }
+                (Message::LastStep(told), _) if last::may_do_without(&told) => bail!(NoRoom),
+                (Message::LastStep(told), root) => {
+                    return Err(last::explain_of(&told, root, self.making.plan, self.making.process));
+                }
                 (Message::Failed(failed), _) => bail!(failed),
                 (other, _) => bail!("the process said {other:?}, which was not expected"),
             }
         }
     }
 
-    fn deliver(&mut self, master: OwnedFd) -> Result<()> {
-        match &self.outside.console {
-            Some(socket) => terminal::send_fd("--console-socket", socket, master.as_fd(), "/dev/ptmx"),
-            None => {
-                if let Some(host) = &self.outside.terminal {
-                    host.copy_size(&master)?;
-                }
-                self.master = Some(master);
-                Ok(())
-            }
+    /// The program begins with the size of the caller's terminal.
+    fn take_terminal(&mut self, master: OwnedFd) -> Result<()> {
+        if let Some(host) = &self.outside.terminal {
+            host.copy_size(&master)?;
         }
+        self.master = Some(master);
+        Ok(())
     }
 
     /// It ended without a word: the kernel or somebody else ended it.
@@ -266,7 +319,11 @@ impl Talk<'_> {
     }
 
     /// Tells who asked for it; the pid file last, as it stands for success.
-    fn announce(&self) -> Result<()> {
+    fn announce(&mut self) -> Result<()> {
+        if let (Some(socket), Some(master)) = (&self.outside.console, &self.master) {
+            terminal::send_fd("--console-socket", socket, master.as_fd(), "/dev/ptmx")?;
+            self.master = None;
+        }
         if let Some(socket) = &self.outside.pidfd {
             terminal::send_fd("--pidfd-socket", socket, self.born.pidfd.as_fd(), "pidfd")?;
         }

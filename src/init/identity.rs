@@ -16,14 +16,14 @@ use std::os::fd::AsFd;
 
 /// CAP_SYS_ADMIN, which loading a filter without no_new_privs needs.
 const SYS_ADMIN: u64 = 1 << 21;
-/// CAP_SYS_RESOURCE, CAP_SYS_ADMIN and CAP_CHECKPOINT_RESTORE: with one of them a process may part from its
-/// executable file.
-pub const PARTING: u64 = 1 << 24 | SYS_ADMIN | 1 << 40;
+/// What the steps of `last` need: CAP_SYS_RESOURCE, CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE to part from the
+/// executable file, CAP_SYS_NICE for the scheduler.
+pub const LEAVING: u64 = 1 << 24 | SYS_ADMIN | 1 << 40 | 1 << 23;
 /// CAP_SETPCAP, which dropping from the bounding set needs.
 const SETPCAP: u64 = 1 << 8;
 
 /// Scheduler, I/O priority, memory policy and personality.
-pub fn scheduling(plan: &Plan, process: &Process) -> Result<()> {
+pub fn scheduling(plan: &Plan, process: &Process, scheduler: bool) -> Result<()> {
     if let Some(value) = plan.personality {
         sys::personality(value).doing(|| "set the personality (linux.personality)")?;
     }
@@ -31,7 +31,7 @@ pub fn scheduling(plan: &Plan, process: &Process) -> Result<()> {
         sys::set_mempolicy(policy.mode, &policy.nodes)
             .doing(|| "set the memory policy (linux.memoryPolicy)")?;
     }
-    if let Some(scheduler) = &process.scheduler {
+    if let Some(scheduler) = process.scheduler.as_ref().filter(|_| scheduler) {
         sys::sched_setattr(scheduler).doing(|| "set the scheduler (process.scheduler)")?;
     }
     if let Some(value) = process.io_priority {
@@ -82,28 +82,32 @@ fn label_exec(procfs: &Procfs, file: &str, text: &[u8], expected: &[u8]) -> Resu
     Ok(())
 }
 
-/// Resource limits, exactly as given, but that of descriptors. The host side has raised hard limits
-/// before.
+/// Resource limits, exactly as given, but those that would be in init's own way. The host side has
+/// raised hard limits before.
 pub fn limits(process: &Process) -> Result<()> {
-    process.rlimits.iter().filter(|l| !is_of_descriptors(l)).try_for_each(limit)
+    process.rlimits.iter().filter(|l| !is_in_the_way(l)).try_for_each(limit)
 }
 
-/// RLIMIT_NOFILE, last: init itself needs descriptors until then.
-pub fn descriptor_limit(process: &Process) -> Result<()> {
-    process.rlimits.iter().filter(|l| is_of_descriptors(l)).try_for_each(limit)
+/// The others, last.
+pub fn late_limits(process: &Process) -> Result<()> {
+    process.rlimits.iter().filter(|l| is_in_the_way(l)).try_for_each(limit)
 }
 
-fn is_of_descriptors(limit: &Rlimit) -> bool {
-    limit.name == "RLIMIT_NOFILE"
+/// Whether init itself could not go on under a limit: it needs descriptors and memory.
+pub fn is_in_the_way(limit: &Rlimit) -> bool {
+    ["RLIMIT_NOFILE", "RLIMIT_AS", "RLIMIT_DATA"].contains(&limit.name)
 }
 
 fn limit(limit: &Rlimit) -> Result<()> {
-    sys::set_rlimit(0, limit.resource, limit.soft, limit.hard).doing(|| {
-        format!(
-            "set {} to {}:{} (process.rlimits; raising a hard limit needs CAP_SYS_RESOURCE on the host)",
-            limit.name, limit.soft, limit.hard
-        )
-    })
+    sys::set_rlimit(0, limit.resource, limit.soft, limit.hard).doing(|| setting_limit(limit))
+}
+
+/// What is done about a limit, in words.
+pub fn setting_limit(limit: &Rlimit) -> String {
+    format!(
+        "set {} to {}:{} (process.rlimits; raising a hard limit needs CAP_SYS_RESOURCE on the host)",
+        limit.name, limit.soft, limit.hard
+    )
 }
 
 /// The CPUs of process.execCPUAffinity.
@@ -193,8 +197,8 @@ pub fn bounding(wanted: &Capabilities, last: u32) -> Result<()> {
 /// filter: after setresuid the effective set is empty, but the permitted one was kept.
 pub fn hold_until_filter(wanted: &Capabilities) -> Result<()> {
     let now = permitted_now()?;
-    let held = now
-        & (wanted.permitted | wanted.effective | wanted.inheritable | wanted.ambient | SYS_ADMIN | SETPCAP);
+    let sets = wanted.permitted | wanted.effective | wanted.inheritable | wanted.ambient;
+    let held = now & (sets | SETPCAP | LEAVING);
     sys::capset(held, held, wanted.inheritable & now)
         .doing(|| "hold the capabilities that loading the filter needs")
 }

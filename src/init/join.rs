@@ -31,8 +31,12 @@ impl Way {
         [&self.init].into_iter().chain(&self.root)
     }
 
-    /// Enters what is left, and becomes root of the user namespace.
-    pub fn enter_namespaces(&self) -> Result<()> {
+    /// Enters what the host side would have entered `before`, then what is left, and becomes root of the
+    /// user namespace.
+    pub fn enter_namespaces(&self, before: u64) -> Result<()> {
+        if before != 0 {
+            setns(&self.init, before).doing(|| "enter the container's namespaces")?;
+        }
         if self.namespaces != 0 {
             setns(&self.init, self.namespaces).doing(|| "enter the container's namespaces")?;
         }

@@ -25,6 +25,7 @@ use crate::rootfs::{self, Builder, MountFeatures, device, hide};
 use crate::sys::clone::{Forked, clone3, unshare};
 use crate::sys::exe::{self, Parting};
 use crate::sys::process as sys;
+use crate::sys::pty;
 use crate::trace;
 use anyhow::Result;
 use last::{Last, Wait};
@@ -155,9 +156,8 @@ fn prepare(job: &Job) -> Result<(Root, Option<process::Ready>)> {
         return Ok((root, None));
     };
     // Before masks: /dev/pts is then as the mounts left it (CVE-2025-52565).
-    process::take_terminal((&root, &job.procfs), &job.channel, process, |slave| {
-        device::console(&root, slave)
-    })?;
+    let place = |slave: &OwnedFd| device::console(&root, slave);
+    process::take_terminal((&root, &job.procfs), &job.channel, process, place, pty::attach)?;
     trace::step("write sysctls", || write_sysctls(job))?;
     trace::step("mask and make read-only", || seal_root(job, &root, null.as_ref()))?;
     rustix::process::umask(umask);
@@ -171,6 +171,7 @@ fn prepare(job: &Job) -> Result<(Root, Option<process::Ready>)> {
         may_set_groups: job.may_set_groups || !namespaces::setgroups_denied(&job.procfs)?,
         last_capability: job.last_capability,
         leaves: job.leaves(),
+        goes_inside: false,
     };
     let ready = trace::step("become the process", || setting.become_process())?;
     Ok((root, Some(ready)))

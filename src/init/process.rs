@@ -38,6 +38,8 @@ pub struct Setting<'a> {
     pub last_capability: u32,
     /// The last steps are those of `last`.
     pub leaves: bool,
+    /// The process goes on as another one, which gets the scheduler itself.
+    pub goes_inside: bool,
 }
 
 /// What is ready for the exec.
@@ -71,7 +73,7 @@ impl Ready {
         sys::cloexec_from(preserve_fds.saturating_add(3)).doing(|| "mark descriptors to be closed")?;
         signal::reset_for_exec().doing(|| "reset signals")?;
         if !self.filtered {
-            identity::descriptor_limit(process)?;
+            identity::late_limits(process)?;
         }
         if let Some(filter) = plan.seccomp.as_ref().filter(|_| !self.filtered) {
             trace::step("load the seccomp filter", || filters::load(filter))?;
@@ -99,12 +101,13 @@ pub fn tell_trace(plan: &Plan, channel: &Channel) -> Result<()> {
 }
 
 /// A new terminal from the container's own devpts: its master end sent to the host side, itself made
-/// standard input, output and error and the controlling terminal. `place` gets the slave first.
+/// standard input, output and error (`sys::pty`). `place` gets the slave first.
 pub fn take_terminal(
     (root, procfs): (&Root, &Procfs),
     channel: &Channel,
     process: &Process,
     place: impl FnOnce(&OwnedFd) -> Result<()>,
+    attach: fn(OwnedFd) -> rustix::io::Result<()>,
 ) -> Result<()> {
     if !process.terminal {
         return Ok(());
@@ -115,14 +118,14 @@ pub fn take_terminal(
     drop(pty.master);
     let owner = rustix::process::Uid::from_raw(process.uid);
     rustix::fs::fchown(&pty.slave, Some(owner), None).doing(|| "give the terminal to process.user.uid")?;
-    crate::sys::pty::attach(pty.slave).doing(|| "take the terminal")
+    attach(pty.slave).doing(|| "take the terminal")
 }
 
 impl Setting<'_> {
     /// Everything about the process that can fail, so that `create` fails and not `start`.
     pub fn become_process(&self) -> Result<Ready> {
         let process = self.process;
-        identity::scheduling(self.plan, process)?;
+        identity::scheduling(self.plan, process, !self.goes_inside)?;
         let env = with_home(self.root, self.procfs, process)?;
         self.find_cwd()?;
         let entered = identity::enter_cwd(self.root, &process.cwd);
@@ -154,7 +157,7 @@ impl Setting<'_> {
         if late {
             identity::hold_until_filter(&capabilities)?;
         } else {
-            let others = if self.leaves { identity::PARTING } else { 0 };
+            let others = if self.leaves { identity::LEAVING } else { 0 };
             identity::capabilities_and(&capabilities, permitted, others)?;
         }
         // The lowering refuses an empty list.
@@ -167,16 +170,13 @@ impl Setting<'_> {
         let notifying = self.plan.seccomp.as_ref().filter(|filter| filter.listener.is_some());
         if let Some(filter) = notifying {
             // The filter may forbid it, or ask about it.
-            identity::descriptor_limit(self.process)?;
+            identity::late_limits(self.process)?;
             filters::load_notifying(filter, self.channel)?;
             if late {
                 identity::capabilities(&capabilities, permitted)?;
             }
         }
         let filtered = notifying.is_some();
-        if self.leaves {
-            identity::descriptor_limit(process)?;
-        }
         Ok(Ready { program, env, filtered, capabilities, permitted, late })
     }
 

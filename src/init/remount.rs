@@ -58,7 +58,7 @@ pub fn run(mut job: Job) -> ! {
 
 fn live(job: &mut Job) -> Result<()> {
     close_inherited(job)?;
-    job.way.enter_namespaces()?;
+    job.way.enter_namespaces(0)?;
     rustix::process::umask(Mode::empty());
     let root = job.way.enter_root()?;
     match &mut job.change {

@@ -23,8 +23,8 @@ pub enum After {
     Equals(u64),
     /// When it is not an error, this many steps are skipped.
     Skip(usize),
-    /// When it is not 0, as for the caller of clone3(2), this many steps are skipped.
-    CallerSkips(usize),
+    /// When it is 0, as clone3(2) gives it to the new process, this many steps are skipped.
+    ZeroSkips(usize),
 }
 
 /// An argument of a step.
@@ -160,7 +160,7 @@ impl Script {
                 After::May => (1, 0),
                 After::Equals(value) => (2, value),
                 After::Skip(count) => (3, (here + (count + 1) * STEP) as u64),
-                After::CallerSkips(count) => (4, (here + (count + 1) * STEP) as u64),
+                After::ZeroSkips(count) => (4, (here + (count + 1) * STEP) as u64),
             };
             let place = |store| match store {
                 None => 0,
@@ -297,7 +297,7 @@ std::arch::global_asm!(
     "cmp rcx, 4",
     "jne 22f",
     "test rax, rax",
-    "jnz 24f",
+    "jz 24f",
     "22:",
     "add r12, 96",
     "jmp 20b",
@@ -381,7 +381,7 @@ std::arch::global_asm!(
     "b.eq 24f",
     "cmp x9, #4",
     "b.ne 22f",
-    "cbnz x0, 24f",
+    "cbz x0, 24f",
     "22:",
     "add x20, x20, #96",
     "b 20b",

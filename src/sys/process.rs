@@ -155,30 +155,34 @@ pub fn get_rlimit(resource: u32) -> io::Result<(u64, u64)> {
 
 /// sched_setattr(2) for the caller.
 pub fn sched_setattr(attr: &crate::bundle::plan::Scheduler) -> io::Result<()> {
-    #[repr(C)]
-    struct SchedAttr {
-        size: u32,
-        policy: u32,
-        flags: u64,
-        nice: i32,
-        priority: u32,
-        runtime: u64,
-        deadline: u64,
-        period: u64,
-    }
-    let raw = SchedAttr {
-        size: size_of::<SchedAttr>() as u32,
-        policy: attr.policy,
-        flags: attr.flags,
-        nice: attr.nice,
-        priority: attr.priority,
-        runtime: attr.runtime,
-        deadline: attr.deadline,
-        period: attr.period,
-    };
-    // SAFETY: the block has the kernel's first layout (48 bytes) and outlives the call.
-    unsafe { check(libc::syscall(libc::SYS_sched_setattr, 0, &raw const raw, 0u32))? };
+    let raw = sched_attr_bytes(attr);
+    // SAFETY: the block has the kernel's first layout and outlives the call.
+    unsafe { check(libc::syscall(libc::SYS_sched_setattr, 0, raw.as_ptr(), 0u32))? };
     Ok(())
+}
+
+/// `struct sched_attr` in its first layout: size, policy, flags, nice, priority, runtime, deadline, period.
+pub fn sched_attr_bytes(attr: &crate::bundle::plan::Scheduler) -> [u8; 48] {
+    let pair = |low: u32, high: u32| u64::from_ne_bytes(both(low, high));
+    let words = [
+        pair(48, attr.policy),
+        attr.flags,
+        pair(attr.nice as u32, attr.priority),
+        attr.runtime,
+        attr.deadline,
+        attr.period,
+    ];
+    let mut bytes = [0; 48];
+    for (slot, word) in bytes.chunks_exact_mut(8).zip(words) {
+        slot.copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes
+}
+
+/// Two numbers as they follow each other in memory.
+fn both(low: u32, high: u32) -> [u8; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (low.to_ne_bytes(), high.to_ne_bytes());
+    [a, b, c, d, e, f, g, h]
 }
 
 /// ioprio_set(2) for the caller.

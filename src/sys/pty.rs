@@ -14,6 +14,11 @@ pub fn attach(slave: OwnedFd) -> Result<(), Errno> {
         Err(errno) => return Err(errno),
     }
     rustix::process::ioctl_tiocsctty(&slave)?;
+    connect(slave)
+}
+
+/// Puts a terminal on descriptors 0, 1 and 2, whatever the session. `slave` must be above 2.
+pub fn connect(slave: OwnedFd) -> Result<(), Errno> {
     for target in 0..=2 {
         // SAFETY: 0 to 2 are open in every process of the runtime (std sees to it) and are owned by
         // nobody; dup3 replaces them as a whole.

@@ -189,9 +189,15 @@ fn too_many_arguments() {
 }
 
 #[test]
-fn a_filter_that_forbids_looking_hides_the_explanation_only() {
+fn a_filter_that_forbids_looking_hides_the_explanation_at_most() {
     let mut t = Sandbox::new();
     write_program(&t.rootfs().join("bash"), "#!/bin/bash\n");
+    let rules = json!([{"names": ["openat2", "pread64"], "action": "SCMP_ACT_KILL_PROCESS"}]);
+    t.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules});
+    // The other side looks, whom the filter does not bind.
+    t.run_args(&["/bash"]).failed().says_in_oxrun("the interpreter `/bin/bash` of its first line");
+    // With hooks under the filter it is the process itself.
+    t.config["hooks"] = json!({"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", ":"]}]});
     for action in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"] {
         let rules = json!([{"names": ["openat2", "pread64"], "action": action}]);
         t.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules});

@@ -116,7 +116,9 @@ fn a_filter_that_forbids_telling_is_obeyed() {
     t.args(&["true"]).write_config();
     t.runtime(&["--trace", &file, "run", &t.id]).ok();
     assert_has(&steps(&file), 1, &["until the program runs"]);
+    // With hooks under the filter the process itself tells of it.
     t.config["linux"]["seccomp"]["syscalls"][0]["names"] = json!(["swapon"]);
+    t.config["hooks"] = json!({"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", ":"]}]});
     t.write_config();
     t.runtime(&["--trace", &file, "run", &t.id]).ok();
     assert_has(&steps(&file), 2, &["load the seccomp filter"]);

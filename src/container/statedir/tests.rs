@@ -1,6 +1,7 @@
 //! The state directory against a real filesystem: races, debris, locks and refusals.
 
 use super::*;
+use crate::container::identity::Identity;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
