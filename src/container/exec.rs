@@ -18,7 +18,7 @@ use crate::cli::exec::Exec;
 use crate::error::{Context, Doing, anyhow, bail};
 use crate::init::exec::{self as inside, Job};
 use crate::init::last;
-use crate::init::sync::{Channel, Message};
+use crate::init::sync::{Channel, LastStep, Message};
 use crate::procfs::Procfs;
 use crate::seccomp::notify::{self, Agent};
 use crate::sys::clone::{Forked, clone3};
@@ -282,18 +282,35 @@ impl Talk<'_> {
                     }
                 }
                 (Message::Ready, _) => ready = true,
-                (Message::Successor(pid), Some(pidfd)) => {
-                    sys::wait_pidfd(&self.born.pidfd).doing(|| "wait for the process that went inside")?;
-                    (self.born.pid, self.born.pidfd) = (pid, pidfd);
-                }
-                (Message::LastStep(told), _) if last::may_do_without(&told) => bail!(NoRoom),
-                (Message::LastStep(told), root) => {
-                    return Err(last::explain_of(&told, root, self.making.plan, self.making.process));
-                }
+                (Message::Successor(pid), Some(pidfd)) => self.succeed(pid, pidfd)?,
+                (Message::LastStep(told), root) => return self.failed(&told, root),
                 (Message::Failed(failed), _) => bail!(failed),
                 (other, _) => bail!("the process said {other:?}, which was not expected"),
             }
         }
+    }
+
+    /// The process went inside as another one.
+    fn succeed(&mut self, pid: i32, pidfd: OwnedFd) -> Result<()> {
+        sys::wait_pidfd(&self.born.pidfd).doing(|| "wait for the process that went inside")?;
+        (self.born.pid, self.born.pidfd) = (pid, pidfd);
+        Ok(())
+    }
+
+    /// One of the last steps failed. A process that is inside by then is heard of when it has ended, which it
+    /// does when it need not be looked at any more.
+    fn failed(&mut self, told: &LastStep, root: Option<OwnedFd>) -> Result<()> {
+        let error = match last::may_do_without(told) {
+            true => NoRoom.into(),
+            false => last::explain_of(told, root, self.making.plan, self.making.process),
+        };
+        self.born.channel.say_no_more()?;
+        while let Some((message, fd)) = self.born.channel.receive()? {
+            if let (Message::Successor(pid), Some(pidfd)) = (message, fd) {
+                self.succeed(pid, pidfd)?;
+            }
+        }
+        Err(error)
     }
 
     /// The program begins with the size of the caller's terminal.

@@ -223,6 +223,11 @@ impl Channel {
         Ok(())
     }
 
+    /// Ends this side's part: the other side, which waits for it, hears nothing any more, but may still speak.
+    pub fn say_no_more(&self) -> Result<()> {
+        rustix::net::shutdown(&self.0, rustix::net::Shutdown::Write).doing(|| "end the conversation")
+    }
+
     /// Tells the other side of the steps since the last time, where they are traced.
     pub fn tell_trace(&self) -> Result<()> {
         crate::trace::take_pieces().into_iter().try_for_each(|piece| self.send(&Message::Trace(piece)))
