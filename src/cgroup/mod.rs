@@ -452,11 +452,15 @@ fn refuse_populated(node: &Node, own: Option<i32>) -> Result<()> {
     )
 }
 
-/// With `checkBeforeUpdate`, refuses limits below what is in use (bytes).
-fn check_usage(resources: &Resources, memory: Option<u64>, with_swap: Option<u64>) -> Result<()> {
+/// With `checkBeforeUpdate`, refuses limits below what is in use (bytes of memory, and with swap).
+fn check_usage(
+    resources: &Resources,
+    usage: impl FnOnce() -> (Option<u64>, Option<u64>),
+) -> Result<()> {
     let Some(wanted) = resources.memory.as_ref().filter(|m| m.check_before_update == Some(true)) else {
         return Ok(());
     };
+    let (memory, with_swap) = usage();
     let below = |limit: Option<i64>, usage: Option<u64>| {
         let (limit, usage) = (u64::try_from(limit?).ok().filter(|l| *l > 0)?, usage?);
         (limit < usage).then_some((limit, usage))

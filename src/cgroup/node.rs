@@ -203,7 +203,13 @@ impl Node {
         write_at(self.directory()?, file, value).map_err(|e| failure(name(), e))
     }
 
-    /// Opens a control file for writing, for someone else to write to.
+    /// Writes a value to a control file that is open.
+    pub fn write_open(&self, fd: &OwnedFd, file: &str, value: &str) -> Result<()> {
+        let name = || format!("write `{value}` to `{}`", self.place.directory().join(file).display());
+        write_whole(fd, value).map_err(|e| failure(name(), e))
+    }
+
+    /// Opens a control file for writing, more than once or by someone else.
     pub fn open_for_write(&self, file: &str) -> Result<OwnedFd> {
         let name = || format!("open `{}`", self.place.directory().join(file).display());
         open_file(self.directory()?, file, OFlags::WRONLY).map_err(|e| failure(name(), e))
@@ -265,10 +271,10 @@ impl Node {
 
     /// Removes it, and the parents it made that are empty, if nothing is in it.
     pub fn remove_empty(&mut self) -> Result<bool> {
-        if hostfs::filesystem_type(&self.place.mountpoint) == Err(Errno::NOENT) {
-            return Ok(true);
-        }
-        let root = self.root()?;
+        let root = match self.root() {
+            Err(_) if hostfs::filesystem_type(&self.place.mountpoint) == Err(Errno::NOENT) => return Ok(true),
+            root => root?,
+        };
         match rustix::fs::unlinkat(&root, self.place.path.as_str(), AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(Errno::BUSY | Errno::NOTEMPTY) => return Ok(false),
@@ -471,9 +477,12 @@ pub fn read_line_below(root: BorrowedFd<'_>, path: &str) -> Result<String, Errno
 
 /// Writes a value to a control file in one write, as cgroup files want it.
 pub fn write_at(directory: BorrowedFd<'_>, file: &str, value: &str) -> Result<(), Errno> {
-    let fd = open_file(directory, file, OFlags::WRONLY)?;
+    write_whole(&open_file(directory, file, OFlags::WRONLY)?, value)
+}
+
+fn write_whole(fd: &OwnedFd, value: &str) -> Result<(), Errno> {
     // An empty value must reach the kernel; a write of no bytes does not.
     let bytes = if value.is_empty() { b"\n" } else { value.as_bytes() };
-    let n = rustix::io::retry_on_intr(|| rustix::io::write(&fd, bytes))?;
+    let n = rustix::io::retry_on_intr(|| rustix::io::write(fd, bytes))?;
     if n == bytes.len() { Ok(()) } else { Err(Errno::IO) }
 }

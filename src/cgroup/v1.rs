@@ -125,7 +125,8 @@ impl Cgroup {
         found(&problems)?;
         if let Ok(memory) = self.node("memory") {
             let usage = |file: &str| memory.read_if_any(file)?.trim().parse().ok();
-            check_usage(resources, usage("memory.usage_in_bytes"), usage("memory.memsw.usage_in_bytes"))?;
+            let both = || (usage("memory.usage_in_bytes"), usage("memory.memsw.usage_in_bytes"));
+            check_usage(resources, both)?;
         }
         setting::write_all(&settings, |s| self.node_of(s))?;
         if devices.is_empty() { Ok(()) } else { self.set_devices(devices) }
@@ -147,8 +148,13 @@ impl Cgroup {
         let node = self.node("devices").context("linux.resources.devices")?;
         let now = Policy::parse(&node.read("devices.list")?);
         let write = |from: &Policy, to: &Policy| -> Result<()> {
+            let mut open = None;
             for (file, line) in from.writes_to(to) {
-                node.write(file, &line).context("linux.resources.devices")?;
+                if open.as_ref().is_none_or(|(name, _)| *name != file) {
+                    open = Some((file, node.open_for_write(file).context("linux.resources.devices")?));
+                }
+                let Some((_, fd)) = &open else { continue };
+                node.write_open(fd, file, &line).context("linux.resources.devices")?;
             }
             Ok(())
         };
@@ -306,26 +312,27 @@ fn hierarchy_view(node: &Node) -> HierarchyView {
 /// the parent its own parent's where that is new too.
 fn inherit_cpuset(node: &Node) -> Result<()> {
     let root = node.root()?;
-    fill_cpuset(&root, &node.place.path).map_err(|e| {
+    fill_cpuset(&root, &node.place.path).map(drop).map_err(|e| {
         anyhow!("give cpuset `{}` its parent's CPUs: {}", node.place.directory().display(), error::text(e))
     })
 }
 
-fn fill_cpuset(root: &std::os::fd::OwnedFd, path: &str) -> Result<(), Errno> {
+/// Answers with what the cgroup has then.
+fn fill_cpuset(root: &std::os::fd::OwnedFd, path: &str) -> Result<[String; 2], Errno> {
     use super::node::{open_below, read_at, write_at};
     use std::os::fd::AsFd;
     let own = open_below(root.as_fd(), path)?;
-    let (cpus, mems) = (read_at(own.as_fd(), "cpuset.cpus")?, read_at(own.as_fd(), "cpuset.mems")?);
-    if path.is_empty() || (!cpus.trim().is_empty() && !mems.trim().is_empty()) {
-        return Ok(());
+    let read = |file| read_at(own.as_fd(), file).map(|text| text.trim().to_string());
+    let mut now = [read("cpuset.cpus")?, read("cpuset.mems")?];
+    if path.is_empty() || now.iter().all(|value| !value.is_empty()) {
+        return Ok(now);
     }
-    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    fill_cpuset(root, parent)?;
-    let parent = open_below(root.as_fd(), parent)?;
-    for (file, now) in [("cpuset.cpus", cpus), ("cpuset.mems", mems)] {
-        if now.trim().is_empty() {
-            write_at(own.as_fd(), file, read_at(parent.as_fd(), file)?.trim())?;
+    let parent = fill_cpuset(root, path.rsplit_once('/').map_or("", |(parent, _)| parent))?;
+    for ((file, now), parent) in ["cpuset.cpus", "cpuset.mems"].into_iter().zip(&mut now).zip(parent) {
+        if now.is_empty() {
+            write_at(own.as_fd(), file, &parent)?;
+            *now = parent;
         }
     }
-    Ok(())
+    Ok(now)
 }

@@ -88,10 +88,11 @@ impl Cgroup {
         let settings = limits_v2::settings(resources, &|file| self.node.read_if_any(file), &mut problems);
         found(&problems)?;
         self.enable(&settings)?;
-        let usage = |file: &str| self.node.read_if_any(file)?.trim().parse::<u64>().ok();
-        let memory = usage("memory.current");
-        let swap = memory.zip(usage("memory.swap.current")).map(|(memory, swap)| memory + swap);
-        check_usage(resources, memory, swap)?;
+        check_usage(resources, || {
+            let usage = |file: &str| self.node.read_if_any(file)?.trim().parse::<u64>().ok();
+            let memory = usage("memory.current");
+            (memory, memory.zip(usage("memory.swap.current")).map(|(memory, swap)| memory + swap))
+        })?;
         setting::write_all(&settings, |_| Ok(&self.node))?;
         if devices.is_empty() { Ok(()) } else { self.set_devices(devices).context("linux.resources.devices") }
     }

@@ -11,6 +11,8 @@ use std::ptr::null_mut;
 /// Bytes of one step in memory, as the instructions below know it.
 const STEP: usize = 12 * 8;
 const PAGE: usize = 4096;
+/// More than what is ever in use of the stack, the arguments of the process included.
+const MAIN_STACK: usize = 16 << 20;
 
 /// What becomes of a step's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +234,9 @@ fn stack() -> (usize, usize) {
     let here = (&raw const top) as usize;
     let start = (here & !(PAGE - 1)).saturating_sub(64 * PAGE);
     // The name of the executed file is the last thing on the stack.
-    (start, (top + PAGE).next_multiple_of(PAGE).saturating_sub(start))
+    let end = (top + PAGE).next_multiple_of(PAGE);
+    // Another stack than that of the process (a test's thread) is left alone.
+    if here < top && top - here < MAIN_STACK { (start, end - start) } else { (start, 0) }
 }
 
 /// Jumps to the copied instructions with the address of the header.

@@ -2,6 +2,7 @@
 //! that was given is lost. What changes the process is done in a child.
 
 use super::spawn::{Program, deny, in_child, start};
+use super::leave::{After, Arg, Place, Script};
 use super::{bpf, clone, exe, mount, netlink, process, pty, signal};
 use crate::bundle::plan::Scheduler;
 use rustix::fs::OFlags;
@@ -78,6 +79,134 @@ fn parting_from_the_executable() {
     assert_eq!(status, 0);
 }
 
+/// The exit status of a child that keeps all descriptors.
+fn forked(test: impl FnOnce()) -> i32 {
+    // SAFETY: as in `in_child`.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        test();
+        process::exit_now(99);
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child just made; the pointer lives during the call.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    libc::WEXITSTATUS(status) + 256 * libc::WTERMSIG(status)
+}
+
+/// A message for the case that a step fails: a byte, the error number, the step.
+fn failure(script: &mut Script) -> (Arg, Arg) {
+    let text = script.bytes(b"f.....");
+    let part = script.words(&[text, Arg::Value(6)]);
+    let zero = Arg::Value(0);
+    (script.words(&[zero, zero, part, Arg::Value(1), zero, zero, zero]), text)
+}
+
+fn number(fd: &OwnedFd) -> u64 {
+    std::os::fd::AsRawFd::as_raw_fd(fd) as u64
+}
+
+/// What a child says that does a script: its bytes, and its exit status.
+fn said(make: impl FnOnce(&mut Script, Arg)) -> (Vec<u8>, i32) {
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let status = forked(|| {
+        let mut script = Script::default();
+        let (failure, text) = failure(&mut script);
+        make(&mut script, Arg::Value(number(&write)));
+        let _ = script.run(number(&write), failure, text);
+    });
+    drop(write);
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::fs::File::from(read), &mut bytes).unwrap();
+    (bytes, status)
+}
+
+/// Says one byte.
+fn say(script: &mut Script, to: Arg, byte: u8) {
+    let text = script.bytes(&[byte]);
+    script.call(libc::SYS_write, &[to, text, Arg::Value(1)], After::Equals(1));
+}
+
+fn end(script: &mut Script, status: u64) {
+    script.call(libc::SYS_exit_group, &[Arg::Value(status)], After::Must);
+}
+
+#[test]
+fn last_steps_go_on_without_the_program() {
+    let (bytes, status) = said(|script, to| {
+        script.let_go();
+        say(script, to, b'a');
+        // An error that may be; one that would skip what comes next, and a success that does.
+        script.call(libc::SYS_close, &[Arg::Value(9_999)], After::May);
+        script.call(libc::SYS_close, &[Arg::Value(9_999)], After::Skip(1));
+        say(script, to, b'b');
+        script.call(libc::SYS_getpid, &[], After::Skip(1));
+        say(script, to, b'x');
+        // Results become arguments and data.
+        script.call(libc::SYS_dup, &[to], After::Must);
+        let text = script.bytes(b"c.......d");
+        script.store(Place::FirstArgument(1));
+        script.store(Place::At(match text {
+            Arg::At(at) => at,
+            Arg::Value(_) => unreachable!(),
+        }));
+        script.call(libc::SYS_write, &[Arg::Value(0), text, Arg::Value(9)], After::Equals(9));
+        script.compare(text, 0xff);
+        end(script, 0);
+    });
+    // The last comparison failed; a pipe takes no message, so nothing more is there.
+    assert_eq!((bytes.len(), status), (2 + 9, 1));
+    assert_eq!((&bytes[..2], bytes[10]), (&b"ab"[..], b'd'));
+}
+
+#[test]
+fn last_steps_clone() {
+    let (bytes, status) = said(|script, to| {
+        script.let_go();
+        let flags = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
+        let mut args = [Arg::Value(0); 8];
+        (args[0], args[4]) = (Arg::Value(flags), Arg::Value(libc::SIGCHLD as u64));
+        let args = script.words(&args);
+        script.call(libc::SYS_clone3, &[args, Arg::Value(64)], After::ZeroSkips(2));
+        say(script, to, b'2');
+        end(script, 7);
+        say(script, to, b'1');
+        end(script, 0);
+    });
+    assert_eq!((bytes.as_slice(), status), (&b"12"[..], 7));
+}
+
+#[test]
+fn a_last_step_that_fails_is_told() {
+    let (ours, theirs) = crate::init::sync::Channel::pair().unwrap();
+    // The child waits until it need not be looked at any more.
+    ours.say_no_more().unwrap();
+    let status = forked(|| {
+        let mut script = Script::default();
+        let (failure, text) = failure(&mut script);
+        script.let_go();
+        script.name(42);
+        script.call(libc::SYS_close, &[Arg::Value(9_999)], After::Must);
+        let _ = script.run(number(theirs.fd()), failure, text);
+    });
+    let mut told = [0; 16];
+    let (length, _) = rustix::net::recv(ours.fd(), &mut told, rustix::net::RecvFlags::empty()).unwrap();
+    let errno = libc::EBADF.to_le_bytes();
+    assert_eq!(told[..length], [b'f', errno[0], errno[1], errno[2], errno[3], 42]);
+    assert_eq!(status, 1);
+}
+
+#[test]
+fn last_steps_need_memory() {
+    let status = in_child(|| {
+        process::set_rlimit(0, libc::RLIMIT_AS, 0, 0).unwrap();
+        let (mut script, nothing) = (Script::default(), Arg::Value(0));
+        script.call(libc::SYS_exit_group, &[Arg::Value(9)], After::Must);
+        fails(script.run(0, nothing, nothing), &[libc::ENOMEM]);
+    });
+    assert_eq!(status, 0);
+    unknown(&[libc::SYS_memfd_create], || fails(exe::empty_sealed_file(), &[libc::ENOSYS]));
+}
+
 #[test]
 fn mounts() {
     let change = mount::Change { set: u64::from(mount::MOUNT_ATTR_RDONLY), ..mount::Change::default() };
@@ -95,6 +224,8 @@ fn sockets_and_terminals() {
     let status = in_child(|| {
         let above_two = rustix::io::fcntl_dupfd_cloexec(null(), 10).unwrap();
         refused(pty::attach(above_two), Errno::NOTTY);
+        deny(&[libc::SYS_dup3]);
+        refused(pty::connect(null()), Errno::NOSYS);
     });
     assert_eq!(status, 0);
 }
@@ -157,6 +288,7 @@ fn signals() {
     });
     unknown(&[libc::SYS_rt_sigaction, libc::SYS_signalfd4], || {
         refused(signal::reset_for_exec(), Errno::NOSYS);
+        refused(signal::default_dispositions(), Errno::NOSYS);
         assert_eq!(signal::PipeIgnored::new().err(), Some(Errno::NOSYS));
         refused(signal::descriptor(signal::Set::ALL), Errno::NOSYS);
     });

@@ -100,13 +100,46 @@ fn no_page_of_the_binary_is_in_a_process_that_a_container_can_reach() {
         t.create().ok();
         shares_nothing(t.pid(), "init that waits");
         t.start().ok();
-        // The caller's side of exec is in the container's namespaces too, but for its own process id.
+        // The caller's side of exec stays out of the container: nobody there sees it.
         let mut exec = t.spawn(t.command(&["exec", &t.id, "sh", "-c", "echo up; sleep 60"]));
         exec.wait_for("up");
-        shares_nothing(exec.pid(), "exec that waits");
+        for kind in ["cgroup", "ipc", "mnt", "net", "pid", "uts", "user"] {
+            let of = |who: &str| fs::read_link(format!("/proc/{who}/ns/{kind}")).unwrap();
+            assert_eq!(of(&exec.pid().to_string()), of("self"), "exec that waits");
+        }
         t.finish();
         exec.wait().exits(137);
     }
+}
+
+#[test]
+fn a_waiting_init_is_small_and_holds_nothing_of_the_program() {
+    if !is_oxrun() {
+        skip!("another runtime waits with its whole program");
+    }
+    let mut t = Sandbox::new();
+    t.args(&["payload", "sleep", "60"]);
+    t.create().ok();
+    let pid = t.pid();
+    let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    assert_eq!(command, format!("oxrun init {}", t.id));
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find(|line| line.starts_with("Rss:")).unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(kib <= 200, "{rollup}");
+    t.start().ok();
+    t.finish();
+    // What joins another's processes, or has hooks to run, waits with a copy of the program.
+    let mut first = Sandbox::new();
+    first.args(&["payload", "sleep", "60"]);
+    first.create().ok();
+    let mut second = Sandbox::new();
+    config::add_namespace(&mut second.config, "pid", &format!("/proc/{}/ns/pid", first.pid()));
+    second.args(&["true"]);
+    second.create().ok();
+    shares_nothing(second.pid(), "init beside another");
+    second.finish();
+    first.finish();
 }
 
 #[test]
