@@ -14,7 +14,9 @@ fn main() {
         return;
     }
     let script = Path::new(&var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("src/link.ld");
-    let mut options = vec!["--icf=all".to_string(), format!("-T{}", script.display())];
+    // What src/sys/entry.rs defines comes before what the unwinder's library has of the same name.
+    let mut options =
+        vec!["--icf=all".to_string(), "-zmuldefs".to_string(), format!("-T{}", script.display())];
     // The table of relocations with a bit for each and not 24 bytes, which glibc reads from 2.36 on.
     if musl {
         options.push("-zpack-relative-relocs".to_string());

@@ -12,3 +12,43 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
     let owned = |i| -> OsString { OsStr::from_bytes(argument(i).to_bytes()).to_owned() };
     oxrun::main((0..usize::try_from(count).unwrap_or(0)).map(owned).collect())
 }
+
+/// Takes the place of the C library's unwinder: the program prints no backtrace and never unwinds, so the
+/// linker can leave out all that would do it, 250 KB.
+#[cfg(not(debug_assertions))]
+mod unwinder {
+    use std::ffi::{c_int, c_void};
+
+    /// Calls nobody back.
+    #[unsafe(no_mangle)]
+    extern "C" fn _Unwind_Backtrace(_callback: *const c_void, _argument: *const c_void) -> c_int {
+        0
+    }
+
+    /// What a callback would ask.
+    #[unsafe(no_mangle)]
+    extern "C" fn _Unwind_GetIPInfo(_context: *const c_void, _before: *const c_int) -> usize {
+        0
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn _Unwind_GetIP(_context: *const c_void) -> usize {
+        0
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn _Unwind_GetCFA(_context: *const c_void) -> usize {
+        0
+    }
+
+    /// Nothing is ever unwound, so nothing goes on being.
+    #[unsafe(no_mangle)]
+    extern "C" fn _Unwind_Resume(_exception: *const c_void) -> ! {
+        std::process::abort()
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn _Unwind_FindEnclosingFunction(_address: *const c_void) -> *const c_void {
+        std::ptr::null()
+    }
+}

@@ -1,8 +1,8 @@
-//! Parting from the executable file (security R10). The text, data and read-only data of this
-//! process are moved to private memory and /proc/PID/exe is pointed at an empty, sealed memory
-//! file, so that nothing inside a container can open the host's binary, execute it as an
-//! interpreter, or share a page with it. Called once: by init itself, or by the host side before it
-//! clones a process into a pid namespace where others could look at it.
+//! Parting from the executable file (security R10): /proc/PID/exe is pointed at an empty, sealed memory file,
+//! so that nothing inside a container can open the host's binary, execute it as an interpreter, or share a
+//! page with it. The kernel allows that when nothing of the file is mapped any more. Mostly that is so at the
+//! very end (`replace`, for `leave`); where a process that others could look at still needs the program, its
+//! text, data and read-only data are moved to private memory before (`part_from_executable`).
 
 use super::check;
 use super::leave::{After, Arg, Script};

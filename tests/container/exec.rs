@@ -548,6 +548,24 @@ fn the_runtimes_binary_cannot_be_reached() {
     exec(&t, &[], &["true"]).ok();
 }
 
+/// The process hides until its program runs, which takes two for a moment; where there is no room for that
+/// it comes in by another way.
+#[test]
+fn a_container_with_room_for_one_more_process() {
+    let mut t = Sandbox::new();
+    t.config["linux"]["resources"]["pids"] = json!({"limit": 2});
+    running(&mut t);
+    exec(&t, &[], &["true"]).ok();
+    let outcome = exec(&t, &[], &["/nowhere"]);
+    assert_eq!(outcome.code, 255, "{outcome:?}");
+    outcome.says(&["no such file or directory"]).one_line();
+    let full = t.spawn(t.command(&words(&t, &[], &["payload", "sleep", "60"])));
+    wait_until("the program", || host::processes_with(&t.id).len() == 2);
+    exec(&t, &[], &["true"]).failed().says(&["resource temporarily unavailable"]);
+    t.finish();
+    full.wait();
+}
+
 #[test]
 fn many_at_once() {
     let mut t = Sandbox::new();
