@@ -27,12 +27,15 @@ impl Freezers {
             self.0.insert(place.mountpoint.clone(), root);
         }
         let Some(root) = self.0.get(&place.mountpoint) else { return Ok(false) };
-        let (name, running) = if place.is_v2() { ("cgroup.freeze", "0") } else { ("freezer.state", "THAWED") };
+        let (name, running) =
+            if place.is_v2() { ("cgroup.freeze", "0") } else { ("freezer.state", "THAWED") };
         let file = format!("{}/{name}", place.path);
         match read_line_below(root.as_fd(), &file) {
             Ok(line) => Ok(line != running),
             Err(Errno::NOENT | Errno::NODEV) => Ok(false),
-            Err(errno) => Err(crate::error::failed(format!("read `{}`", place.mountpoint.join(file).display()))(errno)),
+            Err(errno) => {
+                Err(crate::error::failed(format!("read `{}`", place.mountpoint.join(file).display()))(errno))
+            }
         }
     }
 }

@@ -453,10 +453,7 @@ fn refuse_populated(node: &Node, own: Option<i32>) -> Result<()> {
 }
 
 /// With `checkBeforeUpdate`, refuses limits below what is in use (bytes of memory, and with swap).
-fn check_usage(
-    resources: &Resources,
-    usage: impl FnOnce() -> (Option<u64>, Option<u64>),
-) -> Result<()> {
+fn check_usage(resources: &Resources, usage: impl FnOnce() -> (Option<u64>, Option<u64>)) -> Result<()> {
     let Some(wanted) = resources.memory.as_ref().filter(|m| m.check_before_update == Some(true)) else {
         return Ok(());
     };

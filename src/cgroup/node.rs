@@ -272,7 +272,9 @@ impl Node {
     /// Removes it, and the parents it made that are empty, if nothing is in it.
     pub fn remove_empty(&mut self) -> Result<bool> {
         let root = match self.root() {
-            Err(_) if hostfs::filesystem_type(&self.place.mountpoint) == Err(Errno::NOENT) => return Ok(true),
+            Err(_) if hostfs::filesystem_type(&self.place.mountpoint) == Err(Errno::NOENT) => {
+                return Ok(true);
+            }
             root => root?,
         };
         match rustix::fs::unlinkat(&root, self.place.path.as_str(), AtFlags::REMOVEDIR) {

@@ -144,7 +144,7 @@ impl Last<'_> {
         script.call(libc::SYS_setsid, &[], After::Must);
         if self.process.terminal {
             script.name(step::TERMINAL);
-            let take = [0, libc::TIOCSCTTY as u64, 0].map(Arg::Value);
+            let take = [0, u64::from(libc::TIOCSCTTY as u32), 0].map(Arg::Value);
             script.call(libc::SYS_ioctl, &take, After::Must);
         }
         if let Some(scheduler) = &self.process.scheduler {
@@ -282,12 +282,7 @@ pub fn explain(told: &LastStep, root: Option<OwnedFd>, plan: &Plan) -> anyhow::E
 }
 
 /// The same for a process that is not the plan's.
-pub fn explain_of(
-    told: &LastStep,
-    root: Option<OwnedFd>,
-    plan: &Plan,
-    process: &Process,
-) -> anyhow::Error {
+pub fn explain_of(told: &LastStep, root: Option<OwnedFd>, plan: &Plan, process: &Process) -> anyhow::Error {
     let errno = Errno::from_raw_os_error(told.errno);
     let failed = match told.step {
         step::LET_GO => Failed::new("let go of the program's memory", errno),
@@ -308,11 +303,14 @@ pub fn explain_of(
             program::not_executed(&told.program, &process.args, &process.env, errno, view.as_ref())
         }
         resource if resource >= step::LIMIT => {
-            let found = process.rlimits.iter().find(|limit| limit.resource == u32::from(resource - step::LIMIT));
+            let found =
+                process.rlimits.iter().find(|limit| limit.resource == u32::from(resource - step::LIMIT));
             let what = found.map_or_else(|| "set a limit".to_string(), identity::setting_limit);
             Failed::new(what, errno)
         }
-        _ if told.errno == 0 => Failed::because("wait for start", "the other side of the runtime ended", errno),
+        _ if told.errno == 0 => {
+            Failed::because("wait for start", "the other side of the runtime ended", errno)
+        }
         _ => Failed::new("wait for start", errno),
     };
     failed.into()

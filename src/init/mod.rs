@@ -82,7 +82,10 @@ impl Job<'_> {
     /// none of them needs the program.
     fn leaves(&self) -> bool {
         let notifies = self.plan.seccomp.as_ref().is_some_and(|filter| filter.listener.is_some());
-        self.parts_itself && !notifies && self.plan.hooks.start_container.is_empty() && self.plan.process.is_some()
+        self.parts_itself
+            && !notifies
+            && self.plan.hooks.start_container.is_empty()
+            && self.plan.process.is_some()
     }
 }
 

@@ -226,7 +226,8 @@ fn nothing_at(view: &View, parent: &str, name: &str, last: bool) -> String {
 
 /// A program with almost this name in the directories of PATH.
 pub fn near_in_path(view: &View, path: &[u8], name: &str) -> Option<String> {
-    let directories = path.split(|byte| *byte == b':').take(32).filter_map(|directory| absolute(view, directory));
+    let directories =
+        path.split(|byte| *byte == b':').take(32).filter_map(|directory| absolute(view, directory));
     let found: Vec<String> = directories.flat_map(|directory| names(view, &directory)).collect();
     near::nearest(name, found.iter().map(String::as_str)).map(|near| show(near.as_bytes()))
 }

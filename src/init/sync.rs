@@ -165,7 +165,11 @@ impl Message {
             18 => Message::Recorded,
             19 => {
                 let (text, step) = (text(), bytes.get(5).copied().unwrap_or_default());
-                Message::LastStep(LastStep { errno: number, step, program: text.get(1..).unwrap_or("").into() })
+                Message::LastStep(LastStep {
+                    errno: number,
+                    step,
+                    program: text.get(1..).unwrap_or("").into(),
+                })
             }
             other => bail!("unknown message {other} between the runtime's processes"),
         })

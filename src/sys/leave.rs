@@ -153,8 +153,7 @@ impl Script {
             Arg::Value(value) => value,
             Arg::At(at) => (data + at) as u64,
         };
-        let mut words: Vec<u64> =
-            vec![steps as u64, teller, address(failure), address(text), 0, 0];
+        let mut words: Vec<u64> = vec![steps as u64, teller, address(failure), address(text), 0, 0];
         for (index, step) in self.steps.iter().enumerate() {
             let here = steps + index * STEP;
             let (kind, value) = match step.after {

@@ -160,7 +160,9 @@ unsafe impl GlobalAlloc for Memory {
         // SAFETY: the new size is not zero and does not overflow, says the caller.
         let new = unsafe { Layout::from_size_align_unchecked(bytes, layout.align()) };
         match (is_large(layout), is_large(new)) {
-            (false, false) if block(layout.size().max(layout.align())) == block(bytes.max(layout.align())) => {
+            (false, false)
+                if block(layout.size().max(layout.align())) == block(bytes.max(layout.align())) =>
+            {
                 return place;
             }
             (true, true) => {
@@ -194,10 +196,12 @@ mod tests {
 
     /// Fills a block with a byte, and says whether it still holds it.
     fn fill(place: *mut u8, size: usize, byte: u8) {
+        // SAFETY: the block is that long.
         unsafe { place.write_bytes(byte, size) };
     }
 
     fn holds(place: *const u8, size: usize, byte: u8) -> bool {
+        // SAFETY: the block is that long, and written to.
         unsafe { std::slice::from_raw_parts(place, size) }.iter().all(|b| *b == byte)
     }
 
@@ -215,6 +219,7 @@ mod tests {
             .flat_map(|_| sizes)
             .map(|size| {
                 let layout = layout(size, if size % 64 == 0 { 64 } else { 8 });
+                // SAFETY: the size is not zero.
                 (unsafe { memory.alloc(layout) }, layout)
             })
             .collect();
@@ -224,10 +229,12 @@ mod tests {
         }
         for (number, (place, layout)) in blocks.iter().enumerate() {
             assert!(holds(*place, layout.size(), number as u8));
+            // SAFETY: allocated with this layout, and not used any more.
             unsafe { memory.dealloc(*place, *layout) };
         }
         let (next, count) = (heap().next, heap().count);
         for (_, layout) in &blocks {
+            // SAFETY: the size is not zero.
             let again = unsafe { memory.alloc_zeroed(*layout) };
             assert!(holds(again, layout.size(), 0));
         }
@@ -237,14 +244,17 @@ mod tests {
     fn growing_keeps_what_is_there() {
         let memory = Memory;
         let mut size = 8;
+        // SAFETY: the size is not zero.
         let mut place = unsafe { memory.alloc(layout(size, 8)) };
         fill(place, size, 7);
         for bytes in [15, 40, 4000, LARGEST, LARGEST + 1, 1 << 20, 1 << 21, 300, 8] {
+            // SAFETY: allocated with this layout.
             place = unsafe { memory.realloc(place, layout(size, 8), bytes) };
             assert!(holds(place, size.min(bytes).min(8), 7));
             size = bytes;
         }
         let odd = layout(64 << 10, 64 << 10);
+        // SAFETY: the size is not zero.
         assert!(unsafe { memory.alloc(odd) }.is_null(), "alignments above a page are nobody's");
     }
 

@@ -1,8 +1,8 @@
 //! The error path of every wrapper: what the kernel refuses arrives as its error number, and nothing
 //! that was given is lost. What changes the process is done in a child.
 
-use super::spawn::{Program, deny, in_child, start};
 use super::leave::{After, Arg, Place, Script};
+use super::spawn::{Program, deny, in_child, start};
 use super::{bpf, clone, exe, mount, netlink, process, pty, signal};
 use crate::bundle::plan::Scheduler;
 use rustix::fs::OFlags;
