@@ -1,11 +1,16 @@
 # Building, testing and showing oxrun. Everything that makes containers needs root.
 # On a fresh Debian 12 with Rust, missing packages are installed by apt-get (as root).
 
-# The binary is made for musl, which starts faster and is smaller; where Rust has not got that target
-# (`rustup target add`), for the C library of the machine. Tests are built for the latter.
+# The binary is made for musl, which starts faster and is smaller. What builds it brings that target where
+# rustup can; without it, it is made for the C library of the machine. Tests are built for the latter.
 MACHINE := $(shell uname -m)
 GNU     := $(MACHINE)-unknown-linux-gnu
 MUSL    := $(MACHINE)-unknown-linux-musl
+ifneq ($(filter-out help clean lint docs pages errors test test-security deny,$(or $(MAKECMDGOALS),build)),)
+ifeq ($(wildcard $(shell rustc --print target-libdir --target $(MUSL))/libstd-*),)
+$(shell timeout 120 rustup target add $(MUSL) >/dev/null 2>&1)
+endif
+endif
 TARGET  ?= $(if $(wildcard $(shell rustc --print target-libdir --target $(MUSL))/libstd-*),$(MUSL),$(GNU))
 PREFIX  ?= /usr/local
 BINARY  := target/$(TARGET)/release/oxrun
