@@ -288,7 +288,7 @@ fn make(
         state.phase = Phase::Created;
         // With the parents that had to be made, which go with the container.
         (state.freezer, state.cgroup) = (cgroup.freezer(), Some(cgroup.location()));
-        state.init = Some(Identity::of(pid)?.with_pidfd(&launched.pidfd));
+        state.init = Some(Identity::of(pid)?.with_pidfd(&launched.pidfd)?);
         sockets.send_pidfd(&launched.pidfd)?;
         entry.write_state(&state)?;
         if making.start == StartBy::Socket {

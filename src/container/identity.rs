@@ -38,8 +38,9 @@ impl Identity {
     }
 
     /// The same with what a pidfd of the process says.
-    pub fn with_pidfd(self, pidfd: &OwnedFd) -> Identity {
-        Identity { pidfs: pidfs_inode(pidfd), ..self }
+    pub fn with_pidfd(self, pidfd: &OwnedFd) -> Result<Identity> {
+        let pidfs = pidfs_inode(pidfd).map_err(failed(format!("look at the pidfd of {}", self.pid)))?;
+        Ok(Identity { pidfs, ..self })
     }
 
     /// The identity of this process.
@@ -65,7 +66,10 @@ impl Identity {
             Err(errno) => return Err(failed(format!("open process {pid}"))(errno)),
         };
         let same = match self.pidfs {
-            Some(inode) => pidfs_inode(&pidfd) == Some(inode),
+            Some(inode) => {
+                let now = pidfs_inode(&pidfd).map_err(failed(format!("look at the pidfd of {pid}")))?;
+                now == Some(inode)
+            }
             None => self.is_in_proc()?,
         };
         // If the process of the pidfd is still there now, what was read belongs to it.
@@ -85,10 +89,10 @@ impl Identity {
 }
 
 /// The inode number of a pidfd; none on kernels where all have the same (before Linux 6.9).
-fn pidfs_inode(pidfd: &OwnedFd) -> Option<u64> {
+fn pidfs_inode(pidfd: &OwnedFd) -> Result<Option<u64>, Errno> {
     const PID_FS_MAGIC: u64 = 0x5049_4446;
-    let kind = rustix::fs::fstatfs(pidfd).ok()?.f_type.cast_unsigned();
-    (kind == PID_FS_MAGIC).then(|| rustix::fs::fstat(pidfd).map(|stat| stat.st_ino).ok()).flatten()
+    let kind = rustix::fs::fstatfs(pidfd)?.f_type.cast_unsigned();
+    (kind == PID_FS_MAGIC).then(|| rustix::fs::fstat(pidfd).map(|stat| stat.st_ino)).transpose()
 }
 
 /// Whether the process of a pidfd has ended.
@@ -166,7 +170,7 @@ mod tests {
         let mut child = Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let identity = Identity::of(Pid::from_child(&child)).unwrap();
         let pidfd = identity.alive().unwrap().expect("it runs");
-        let with_inode = identity.clone().with_pidfd(&pidfd);
+        let with_inode = identity.clone().with_pidfd(&pidfd).unwrap();
         assert!(with_inode.alive().unwrap().is_some());
         drop(child.stdin.take());
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
@@ -180,7 +184,7 @@ mod tests {
     #[test]
     fn another_process_with_the_same_id_is_not_it() {
         let own = Identity::own().unwrap();
-        let with_inode = own.clone().with_pidfd(&own.alive().unwrap().unwrap());
+        let with_inode = own.clone().with_pidfd(&own.alive().unwrap().unwrap()).unwrap();
         for own in [own, with_inode] {
             assert!(own.alive().unwrap().is_some());
             let other = match own.pidfs {

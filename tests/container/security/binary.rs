@@ -138,7 +138,10 @@ fn a_waiting_init_is_small_and_holds_nothing_of_the_program() {
     second.args(&["true"]);
     second.create().ok();
     shares_nothing(second.pid(), "init beside another");
-    second.finish();
+    let pid = second.pid();
+    second.runtime(&["delete", "--force", &second.id]).ok();
+    // The first process of the namespace cannot end before this one is reaped.
+    second.reap(pid);
     first.finish();
 }
 
