@@ -43,7 +43,8 @@ use std::path::PathBuf;
 /// The program: takes the process's arguments, says what failed, and returns its exit status.
 pub fn main(arguments: Vec<OsString>) -> i32 {
     error::open_record();
-    if sys::start::prepare().is_err() {
+    if let Err(error) = sys::start::prepare() {
+        log::failure(&error::Failed::new("prepare standard descriptors and signals", error).into());
         return 1;
     }
     let status = match invoke(arguments) {

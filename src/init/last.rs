@@ -283,6 +283,9 @@ pub fn explain(told: &LastStep, root: Option<OwnedFd>, plan: &Plan) -> anyhow::E
 
 /// The same for a process that is not the plan's.
 pub fn explain_of(told: &LastStep, root: Option<OwnedFd>, plan: &Plan, process: &Process) -> anyhow::Error {
+    if told.errno == 0 {
+        return Failed::because("wait for start", "the other side of the runtime ended", Errno::PIPE).into();
+    }
     let errno = Errno::from_raw_os_error(told.errno);
     let failed = match told.step {
         step::LET_GO => Failed::new("let go of the program's memory", errno),
@@ -307,9 +310,6 @@ pub fn explain_of(told: &LastStep, root: Option<OwnedFd>, plan: &Plan, process: 
                 process.rlimits.iter().find(|limit| limit.resource == u32::from(resource - step::LIMIT));
             let what = found.map_or_else(|| "set a limit".to_string(), identity::setting_limit);
             Failed::new(what, errno)
-        }
-        _ if told.errno == 0 => {
-            Failed::because("wait for start", "the other side of the runtime ended", errno)
         }
         _ => Failed::new("wait for start", errno),
     };

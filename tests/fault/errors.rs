@@ -138,7 +138,13 @@ fn prepare(t: &Sandbox, before: &str) -> Option<i32> {
     let pid_file = t.path("pid");
     t.runtime(&["create", "--pid-file", &pid_file, &t.id]).ok();
     let init = fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
-    if before != "created" {
+    if before == "created" {
+        // `create` ends a moment before init has come to wait for `start`.
+        wait_until("init to wait", || {
+            let call = fs::read_to_string(format!("/proc/{init}/syscall")).unwrap_or_default();
+            call.split(' ').next() == Some(SYS_accept4.to_string().as_str())
+        });
+    } else {
         t.start().ok();
     }
     if before == "stopped" {

@@ -1,6 +1,8 @@
 //! The errors of commands on containers that are there, and of the state directory.
 
-use crate::errors::cause;
+use crate::config;
+use crate::errors::{cause, cause_in};
+use crate::harness::Sandbox;
 
 #[test]
 fn state_directory() {
@@ -118,12 +120,18 @@ fn exec() {
         r"
         running: exec ID true ! host ppoll #1 = 1
             container not running
-        running: exec ID true ! host memfd_create = EMFILE
-            part from the runtime's executable: too many open files
+        running: exec ID true ! host/0 memfd_create = EMFILE
+            make the file that stands for the executable: too many open files
         running: exec ID true ! host prctl 0x4 = EINVAL
             forbid tracing: invalid argument
-        running: exec ID true ! host setns = EPERM
+        running: exec ID true ! host/0 setns = EPERM
             enter the container's namespaces: operation not permitted
+        running: exec ID true ! host/0 clone3 = EPERM
+            clone the process into the container's pid namespace: operation not permitted
+        running: exec ID true ! host/0/0 setsid = EPERM
+            start a new session: operation not permitted
+        running: exec ID true ! host/0/0 prlimit64 = EPERM
+            set RLIMIT_NOFILE to
         running: exec ID true ! host clone3 = EAGAIN
             adding the process to cgroups: resource temporarily unavailable; the limit of processes
         running: exec ID true ! host rt_sigaction #1 = EINVAL
@@ -138,4 +146,16 @@ fn exec() {
             wait for children: bad address
     ",
     );
+}
+
+/// Where the container's processes can see this one, it parts from the executable before it enters.
+#[test]
+fn exec_where_it_is_seen() {
+    let table = r"
+        running: exec ID true ! host memfd_create = EMFILE
+            part from the runtime's executable: too many open files
+        running: exec ID true ! host setns = EPERM
+            enter the container's namespaces: operation not permitted
+    ";
+    cause_in(table, |t| config::drop_namespace(&mut t.config, "pid"), Sandbox::command);
 }

@@ -42,7 +42,7 @@ fn first_steps() {
         nothing: create ID ! host/0 close_range = ENOMEM
             close inherited descriptors: cannot allocate memory
         nothing: create ID ! host/0 memfd_create = EMFILE
-            part from the runtime's executable: too many open files
+            make the file that stands for the executable: too many open files
         nothing: create ID ! host/0 sched_setaffinity = EINVAL
             use all CPUs: invalid argument
         nothing: create ID ! host/0 unshare 0x2000000 = ENOSPC
@@ -184,9 +184,36 @@ fn scheduling_and_standard_descriptors() {
     changed(table, somebody);
 }
 
+/// Done when the program is not mapped any more.
 #[test]
 fn last_steps() {
     let table = r"
+        nothing: create ID ! host/0 munmap = ENOMEM
+            let go of the program's memory: cannot allocate memory
+        created: start ID ! init recvfrom = ENOMEM
+            wait for start: cannot allocate memory
+        created: start ID ! init recvfrom = 0
+            wait for start: the other side of the runtime ended
+        created: start ID ! init prlimit64 = EPERM
+            set RLIMIT_NOFILE to 1024:1024 (process.rlimits; raising a hard limit needs CAP_SYS_RESOURCE on the host): operation not permitted
+        created: start ID ! init rt_sigprocmask = EINVAL
+            reset signals: invalid argument
+        created: start ID ! init seccomp = ENOMEM
+            load the seccomp filter (linux.seccomp): cannot allocate memory
+        created: start ID ! init capset = EPERM
+            set process.capabilities: operation not permitted
+        created: start ID ! init execve = ENOMEM
+            : cannot allocate memory
+        ";
+    changed(table, somebody);
+}
+
+/// The same with hooks under the filter, which need the program.
+#[test]
+fn last_steps_with_hooks() {
+    let table = r"
+        nothing: create ID ! host/0 memfd_create = EMFILE
+            part from the runtime's executable: too many open files
         created: start ID ! init close_range = ENOMEM
             mark descriptors to be closed: cannot allocate memory
         created: start ID ! init rt_sigaction #9 = EINVAL
@@ -196,7 +223,10 @@ fn last_steps() {
         created: start ID ! init seccomp = ENOMEM
             load the seccomp filter (linux.seccomp): cannot allocate memory
         ";
-    changed(table, somebody);
+    changed(table, |t| {
+        somebody(t);
+        t.config["hooks"] = json!({"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", ":"]}]});
+    });
 }
 
 #[test]
@@ -319,8 +349,6 @@ fn exec() {
             close inherited descriptors: cannot allocate memory
         running: exec ID true ! host/0 setns = EPERM
             enter the container's namespaces: operation not permitted
-        running: exec ID true ! host/0 setsid = EPERM
-            start a new session: operation not permitted
         running: exec ID true ! host/0 open / = EMFILE
             open the container's root: too many open files
         ";

@@ -23,6 +23,7 @@ pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&
     let cgroup = call.object.starts_with("/sys/fs/cgroup") || call.object.ends_with("/cgroup");
     match call.number {
         SYS_close => Some("the descriptor is closed whatever the call says"),
+        SYS_readlinkat if call.object.ends_with("/proc/self") => Some("HOME is / then"),
         SYS_clone3 if role == "host/0" => Some("exec's process goes into the container another way"),
         SYS_sigaltstack | SYS_munmap => Some("memory that is not given back goes with the process"),
         SYS_fsopen | SYS_fsconfig | SYS_fsmount | SYS_open_tree | SYS_mount_setattr | SYS_move_mount => {
