@@ -30,8 +30,8 @@ fn what_the_host_side_needs() {
             make the socket pair to init: too many open files
         nothing: create ID ! host recvmsg = ENOMEM
             receive from the other side: cannot allocate memory
-        nothing: create ID ! host/0 sendmsg = ENOBUFS
-            send to the other side: no buffer space available
+        nothing: create ID ! host/0 sendto = ENOBUFS
+            wait for start: no buffer space available
     ",
     );
 }
@@ -105,6 +105,8 @@ fn terminal() {
             clone the terminal: too many open files
         nothing: create --console-socket DIR/console ID ! host/0 move_mount /dev/console/ = EPERM
             bind the terminal on /dev/console: operation not permitted
+        nothing: create --console-socket DIR/console ID ! host/0 sendmsg = ENOBUFS
+            send to the other side: no buffer space available
         nothing: create --console-socket DIR/console ID ! host/0 fchown /pts/0 = EIO
             give the terminal to process.user.uid: input/output error
         nothing: create --console-socket DIR/console ID ! host/0 ioctl /pts/0 #2 = EIO
