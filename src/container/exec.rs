@@ -9,7 +9,7 @@ use super::handover::Handover;
 use super::identity::ended_unexecuted;
 use super::pidfile::PidFile;
 use super::statedir::{Entry, State, StateDir, Status};
-use super::terminal::{self, HostTerminal};
+use super::terminal::{self, HostTerminal, Newlines};
 use super::{inspect, launch, subcgroup, tenant};
 use crate::bundle::host::Host;
 use crate::bundle::plan::{Plan, Process};
@@ -43,7 +43,9 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     let entrance = Entrance::open(&plan, init.pid, init.pidfd, &host)?;
     // Blocked before the process exists, so that it has its own dispositions, and none is lost.
     signal::block_all().doing(|| "block signals")?;
-    let making = Making { args, handover, state: &state, plan: &plan, process: &process, host: &host };
+    let newlines = Newlines::of(outside.console.as_ref());
+    let making =
+        Making { args, handover, state: &state, plan: &plan, process: &process, newlines, host: &host };
     let notifies = outside.agent.is_some();
     let born = trace::step("enter and clone", || match entrance.by_itself().filter(|_| !notifies) {
         Some(before) => clone_outside(&making, &entrance, &cgroups, before),
@@ -60,6 +62,7 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
         talk.born.kill();
         return Err(error);
     }
+    crate::debug!("the program runs in `{}`, pid {}", args.id, talk.born.pid);
     trace::flush();
     let Talk { born, master, .. } = talk;
     match args.detach {
@@ -185,6 +188,7 @@ struct Making<'a> {
     state: &'a State,
     plan: &'a Plan,
     process: &'a Process,
+    newlines: Newlines,
     host: &'a Host,
 }
 
@@ -241,6 +245,7 @@ fn clone(
                 before,
                 cgroup_tasks: &cgroups.join.tasks,
                 procfs,
+                newlines: making.newlines,
                 keyring: making.state.new_keyring,
                 preserve_fds: making.handover.all,
                 last_capability: making.host.last_capability,

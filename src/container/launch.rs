@@ -4,6 +4,7 @@
 use super::hooks;
 use super::netdevice::{self, Moved};
 use super::rdt::Place;
+use super::terminal::Newlines;
 use crate::bundle::plan::{DeviceRule, Mount, MountIdMap, MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
 use crate::error::{Context, Doing, Failed, anyhow, bail};
@@ -121,6 +122,7 @@ pub fn launch(launch: Launch) -> Result<Launched> {
                 joined,
                 procfs,
                 features: MountFeatures::probe(),
+                newlines: Newlines::of(launch.console.as_ref()),
                 new_keyring: launch.new_keyring,
                 preserve_fds: launch.preserve_fds,
                 parts_itself,

@@ -32,16 +32,34 @@ pub struct Pty {
     pub slave: OwnedFd,
 }
 
+/// What the terminal makes of a newline that the process prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Newlines {
+    /// Nothing: the runtime carries the output to the user's terminal, which turns it.
+    Bare,
+    /// Carriage return and newline, as terminals do: the master's new owner may have none that does.
+    Turned,
+}
+
+impl Newlines {
+    /// By whether the master goes to a console socket.
+    pub fn of(console_socket: Option<&OwnedFd>) -> Newlines {
+        console_socket.map_or(Newlines::Bare, |_| Newlines::Turned)
+    }
+}
+
 /// Makes a terminal from an opened `ptmx` (O_RDWR | O_NOCTTY | O_CLOEXEC) of the container's devpts.
-/// The slave comes from the master itself, not by a path. Newlines are not turned into carriage
-/// return and newline: the user's terminal does that. `size` is rows and columns.
-pub fn open_pty(ptmx: OwnedFd, size: Option<(u16, u16)>) -> Result<Pty> {
+/// The slave comes from the master itself, not by a path. `size` is rows and columns.
+pub fn open_pty(ptmx: OwnedFd, newlines: Newlines, size: Option<(u16, u16)>) -> Result<Pty> {
     rustix::pty::unlockpt(&ptmx)
         .map_err(failed("unlock the new terminal; is /dev/ptmx a ptmx of devpts?"))?;
     let slave = open_slave(&ptmx)?;
-    let mut modes = tcgetattr(&slave).map_err(failed("read the modes of the new terminal"))?;
-    modes.output_modes.remove(OutputModes::ONLCR);
-    tcsetattr(&slave, OptionalActions::Now, &modes).map_err(failed("set the modes of the new terminal"))?;
+    if newlines == Newlines::Bare {
+        let mut modes = tcgetattr(&slave).map_err(failed("read the modes of the new terminal"))?;
+        modes.output_modes.remove(OutputModes::ONLCR);
+        tcsetattr(&slave, OptionalActions::Now, &modes)
+            .map_err(failed("set the modes of the new terminal"))?;
+    }
     if let Some((rows, columns)) = size {
         resize(&ptmx, window(rows, columns))?;
     }
@@ -177,7 +195,7 @@ impl Drop for RawMode {
     }
 }
 
-/// Raw as cfmakeraw(3) has it, but with output processing: newlines arrive bare (`open_pty`).
+/// Raw as cfmakeraw(3) has it, but with output processing: newlines arrive bare.
 fn raw_of(modes: &Termios) -> Termios {
     let mut raw = modes.clone();
     raw.input_modes.remove(
@@ -198,11 +216,11 @@ fn raw_of(modes: &Termios) -> Termios {
     raw
 }
 
-/// A pty of the host for tests, as `open_pty` makes it.
+/// A pty of the host for tests, as `open_pty` makes it for the foreground.
 #[cfg(test)]
 pub fn test_pty(size: Option<(u16, u16)>) -> Pty {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    open_pty(rustix::fs::open("/dev/ptmx", flags, Mode::empty()).unwrap(), size).unwrap()
+    open_pty(rustix::fs::open("/dev/ptmx", flags, Mode::empty()).unwrap(), Newlines::Bare, size).unwrap()
 }
 
 #[cfg(test)]
@@ -247,7 +265,12 @@ mod tests {
     #[test]
     fn what_is_no_ptmx_is_refused() {
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).unwrap();
-        assert!(open_pty(null, None).unwrap_err().to_string().starts_with("unlock the new terminal"));
+        assert!(
+            open_pty(null, Newlines::Bare, None)
+                .unwrap_err()
+                .to_string()
+                .starts_with("unlock the new terminal")
+        );
     }
 
     /// A listening socket below a directory with a name of `length` bytes, both removed at the end.

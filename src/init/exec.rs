@@ -8,6 +8,7 @@ use super::process::{self, Setting};
 use super::sync::{Channel, Message};
 use super::{enter_cgroups, identity, join_keyring};
 use crate::bundle::plan::{Plan, Process};
+use crate::container::terminal::Newlines;
 use crate::error::{Doing, Failed};
 use crate::procfs::Procfs;
 use crate::sys::process as sys;
@@ -35,6 +36,8 @@ pub struct Job<'a> {
     pub cgroup_tasks: &'a [OwnedFd],
     /// The host's procfs.
     pub procfs: Procfs,
+    /// What its terminal makes of newlines.
+    pub newlines: Newlines,
     /// Give the process the container's session keyring.
     pub keyring: bool,
     /// Descriptors from 3 up that the process keeps.
@@ -72,7 +75,8 @@ fn live(job: &Job) -> Result<()> {
     }
     let root = job.way.enter_root()?;
     let attach = if goes_inside { pty::connect } else { pty::attach };
-    process::take_terminal((&root, &job.procfs), &job.channel, process, |_| Ok(()), attach)?;
+    let what = (process, job.newlines);
+    process::take_terminal((&root, &job.procfs), &job.channel, what, |_| Ok(()), attach)?;
     match &process.exec_affinity_final {
         Some(cpus) => identity::cpus(cpus, "final")?,
         // The cgroup may allow others than before.

@@ -17,6 +17,7 @@ pub mod sync;
 use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::cgroup;
 use crate::container::hooks::{self, EnvWhenAbsent};
+use crate::container::terminal::Newlines;
 use crate::error::{Doing, Failed, bail};
 use crate::namespaces::{self, Joined};
 use crate::procfs::Procfs;
@@ -59,6 +60,8 @@ pub struct Job<'a> {
     pub procfs: Procfs,
     /// What the kernel offers for mounts.
     pub features: MountFeatures,
+    /// What the process' terminal makes of newlines.
+    pub newlines: Newlines,
     /// Give the process a session keyring of its own.
     pub new_keyring: bool,
     /// Descriptors from 3 up that the process keeps.
@@ -160,7 +163,8 @@ fn prepare(job: &Job) -> Result<(Root, Option<process::Ready>)> {
     };
     // Before masks: /dev/pts is then as the mounts left it (CVE-2025-52565).
     let place = |slave: &OwnedFd| device::console(&root, slave);
-    process::take_terminal((&root, &job.procfs), &job.channel, process, place, pty::attach)?;
+    let what = (process, job.newlines);
+    process::take_terminal((&root, &job.procfs), &job.channel, what, place, pty::attach)?;
     trace::step("write sysctls", || write_sysctls(job))?;
     trace::step("mask and make read-only", || seal_root(job, &root, null.as_ref()))?;
     rustix::process::umask(umask);

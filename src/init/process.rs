@@ -5,7 +5,7 @@
 use super::sync::{Channel, Message};
 use super::{filters, identity, program, refusal};
 use crate::bundle::plan::{Capabilities, Plan, Process};
-use crate::container::terminal;
+use crate::container::terminal::{self, Newlines};
 use crate::error::{Doing, bail};
 use crate::procfs::Procfs;
 use crate::rootfs::device;
@@ -105,14 +105,14 @@ pub fn tell_trace(plan: &Plan, channel: &Channel) -> Result<()> {
 pub fn take_terminal(
     (root, procfs): (&Root, &Procfs),
     channel: &Channel,
-    process: &Process,
+    (process, newlines): (&Process, Newlines),
     place: impl FnOnce(&OwnedFd) -> Result<()>,
     attach: fn(OwnedFd) -> rustix::io::Result<()>,
 ) -> Result<()> {
     if !process.terminal {
         return Ok(());
     }
-    let pty = terminal::open_pty(device::open_ptmx(root, procfs)?, process.console_size)?;
+    let pty = terminal::open_pty(device::open_ptmx(root, procfs)?, newlines, process.console_size)?;
     place(&pty.slave)?;
     channel.send_with(&Message::Console, Some(pty.master.as_fd()))?;
     drop(pty.master);

@@ -66,6 +66,20 @@ fn detached_run_sends_the_terminal_too() {
 }
 
 #[test]
+fn newlines_over_a_socket_are_turned_by_the_terminal() {
+    let mut t = Sandbox::new();
+    let (mut master, _) = created(&mut t, &["sh", "-c", "echo one; read line; echo two"]);
+    t.start().ok();
+    master.wait_for("one\r\n");
+    let path = t.path("second.sock");
+    let listener = console::listen(path.as_ref());
+    t.runtime(&["exec", "--detach", "--tty", "--console-socket", &path, &t.id, "echo", "three"]).ok();
+    assert_eq!(console::receive(&listener).0.rest(), "three\r\n");
+    master.write("\n");
+    assert!(master.rest().ends_with("two\r\n"));
+}
+
+#[test]
 fn long_socket_paths_work() {
     let mut t = Sandbox::new();
     t.config["process"]["terminal"] = json!(true);
