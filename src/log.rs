@@ -8,10 +8,11 @@
 //! only errors are written unless `--log-level` or `--debug` asks for more. In every other case
 //! warnings are written too.
 
-use crate::error::{About, Context, bail};
+use crate::error::{About, Context, bail, text};
 use crate::hostfs;
 use anyhow::Result;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -177,17 +178,27 @@ enum Sink {
 static LOG: OnceLock<Log> = OnceLock::new();
 static DEFAULT: Log = Log { threshold: Level::Warning, format: Format::Text, sink: Sink::Stderr };
 
-/// Opens the log; to be called once, before anything is logged. The descriptor closes on exec.
+/// Opens the log; to be called once, before anything is logged. The descriptor closes on exec. A log
+/// daemon that is away keeps no command from its work: standard error takes the place of its log.
 pub fn open(settings: &Settings) -> Result<()> {
+    let mut absent = None;
+    let mut daemon = |path| connect(path).map_err(|errno| absent = Some((path, errno))).ok();
     let sink = match settings.target {
         None => Sink::Stderr,
         Some(Target::File(path)) => Sink::File(open_file(path)?),
-        Some(Target::Syslog(name)) => Sink::Syslog(connect("/dev/log")?, name.clone()),
-        Some(Target::Journald(name)) => Sink::Journald(connect("/run/systemd/journal/socket")?, name.clone()),
+        Some(Target::Syslog(name)) => {
+            daemon("/dev/log").map_or(Sink::Stderr, |fd| Sink::Syslog(fd, name.clone()))
+        }
+        Some(Target::Journald(name)) => {
+            daemon("/run/systemd/journal/socket").map_or(Sink::Stderr, |fd| Sink::Journald(fd, name.clone()))
+        }
     };
     let log = Log { threshold: settings.threshold(), format: settings.format, sink };
     if LOG.set(log).is_err() {
         bail!("open the log: it is open already");
+    }
+    if let Some((path, errno)) = absent {
+        crate::warn!("connect to `{path}` for the log: {}; logging to standard error", text(errno));
     }
     Ok(())
 }
@@ -198,12 +209,9 @@ fn open_file(path: &PathBuf) -> Result<OwnedFd> {
         .with_context(|| format!("open the log file `{}` (--log)", path.display()))
 }
 
-fn connect(path: &str) -> Result<OwnedFd> {
-    let socket = UnixDatagram::unbound().context("make a socket for the log")?;
-    socket
-        .connect(path)
-        .with_context(|| format!("connect to `{path}` for the log (is its daemon running?)"))?;
-    Ok(socket.into())
+fn connect(path: &str) -> Result<OwnedFd, Errno> {
+    let socket = UnixDatagram::unbound().and_then(|socket| socket.connect(path).map(|()| socket));
+    socket.map(OwnedFd::from).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// Writes one line where its level is enabled; called through the macros. A log that cannot be

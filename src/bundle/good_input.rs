@@ -361,6 +361,8 @@ fn hooks() {
 
 #[test]
 fn sysctls() {
+    let same = [("/domainname", "\"d\""), ("/linux/sysctl", r#"{"kernel.domainname":"d"}"#)];
+    assert_eq!(plan(&config(&same)).unwrap().domainname.as_deref(), Some("d"));
     let plan = changed(
         "/linux/sysctl",
         r#"{"net.ipv4.conf.eth0/1.forwarding":"1","net/ipv4/conf/a.b/c":"2","kernel.msgmax":"3",

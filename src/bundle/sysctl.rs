@@ -24,7 +24,7 @@ pub fn lower(spec: &spec::Spec, namespaces: &Namespaces, problems: &mut Problems
     for (key, value) in &spec.linux.sysctl {
         let path = format!("linux.sysctl.{key}");
         let name = file_name(key);
-        if let Some(fault) = fault(&name, spec, namespaces) {
+        if let Some(fault) = fault((&name, value), spec, namespaces) {
             problems.add(path, fault);
         } else if value.contains('\0') {
             problems.add(path, NUL);
@@ -53,7 +53,7 @@ fn file_name(key: &str) -> String {
     }
 }
 
-fn fault(name: &str, spec: &spec::Spec, namespaces: &Namespaces) -> Option<String> {
+fn fault((name, value): (&str, &str), spec: &spec::Spec, namespaces: &Namespaces) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/');
     if !name.chars().all(allowed) || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Some("not the name of a sysctl: letters, digits, `_`, `-` and `.` between names".into());
@@ -67,7 +67,7 @@ fn fault(name: &str, spec: &spec::Spec, namespaces: &Namespaces) -> Option<Strin
     }
     match name {
         "kernel/hostname" => Some("set `hostname` instead".into()),
-        "kernel/domainname" if !spec.domainname.is_empty() => {
+        "kernel/domainname" if !spec.domainname.is_empty() && spec.domainname != value => {
             Some("contradicts `domainname`: leave one out".into())
         }
         _ => None,

@@ -125,6 +125,12 @@ fn go_without(plan: &Plan, settings: Settings, error: anyhow::Error) -> Result<(
         return Err(error.context("rootless: linux.cgroupsPath and linux.resources need a delegated cgroup"));
     }
     crate::debug!("no cgroup of its own: {error:#}");
+    if !plan.namespaces.creates(NamespaceKind::Pid) {
+        crate::warn!(
+            "no cgroup and no private pid namespace: what the container leaves behind cannot be found and \
+             killed. Such configuration is strongly discouraged"
+        );
+    }
     Ok(())
 }
 
@@ -264,6 +270,9 @@ fn make(
     mut state: State,
 ) -> Result<(State, Launched)> {
     crate::debug!("made the cgroup of `{}`", making.args.id);
+    if let Some(filter) = &making.plan.seccomp {
+        crate::debug!("seccomp filter flags: {}", filter.flags);
+    }
     // Device programs need the host's root; in a user namespace no device node can be made anyway.
     let devices = if making.host.is_privileged() { making.plan.cgroup.devices.as_slice() } else { &[] };
     let start = (making.start == StartBy::Socket).then(|| entry.bind_start_socket()).transpose()?;

@@ -6,7 +6,7 @@
 //! itself. Used by `exec` and `mounts`.
 
 use super::error::Error;
-use super::identity::ended;
+use super::identity::{ended, exiting};
 use crate::bundle::host::Host;
 use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::error::{Doing, bail};
@@ -32,7 +32,13 @@ impl Entrance {
     /// Looks at the namespaces of a container's first process.
     pub fn open(plan: &Plan, pid: i32, init: OwnedFd, host: &Host) -> Result<Entrance> {
         let (privileged, may_set_groups) = (host.is_privileged(), host.may_set_groups());
-        let all = namespaces::differing(pid)?;
+        let all = match namespaces::differing(pid) {
+            // On its way out it has no namespaces any more, though it has not ended yet.
+            Err(_) if ended(&init)? || exiting(pid) => {
+                bail!(Error::WrongState("container not running".into()))
+            }
+            all => all?,
+        };
         let (user, cgroup) = (NamespaceKind::User.flag(), NamespaceKind::Cgroup.flag());
         // Without privileges on the host they come from the user namespace, so that is first.
         let after = all & if privileged { user | cgroup } else { cgroup };

@@ -271,6 +271,22 @@ fn stopped_unknown_and_paused_containers_are_refused() {
 }
 
 #[test]
+fn a_container_on_its_way_out_is_not_running() {
+    let mut t = Sandbox::new();
+    running(&mut t);
+    let pid_file = t.path("exec.pid");
+    exec(&t, &["--detach", "--pid-file", &pid_file], &["sleep", "100"]).ok();
+    let (init, other) = (t.pid(), fs::read_to_string(&pid_file).unwrap().parse().unwrap());
+    t.kill("KILL").ok();
+    // It has left its namespaces, and waits until the other process, which it ended, is reaped.
+    let namespace = format!("/proc/{init}/ns/mnt");
+    wait_until("the first process to leave its namespaces", || fs::read_link(&namespace).is_err());
+    exec(&t, &[], &["true"]).exits(255).says_in_oxrun("container not running").one_line();
+    t.reap(other);
+    t.wait_status("stopped");
+}
+
+#[test]
 fn failures_exit_255_with_one_line_and_no_pid_file() {
     let mut t = Sandbox::new();
     write_program(&t.rootfs().join("bad-script"), "#!/nope\n");

@@ -266,9 +266,39 @@ fn log_goes_to_the_system_log_and_to_the_journal() {
 }
 
 #[test]
+fn a_log_daemon_that_is_away_keeps_nobody_from_working() {
+    if !is_oxrun() {
+        skip!("only oxrun logs to daemons");
+    }
+    let t = Sandbox::new();
+    for (target, above) in [("syslog:box", "/dev"), ("journald:box", "/run")] {
+        let script = format!("mount -t tmpfs x {above}");
+        let outcome = t.spawn(t.after_mounts(&script, &["--log", target, "features"])).wait().ok();
+        assert!(outcome.json()["ociVersionMin"].is_string());
+        assert!(outcome.stderr.contains("logging to standard error"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
 fn log_file_that_cannot_be_opened_is_an_error() {
     let t = Sandbox::new();
     t.runtime(&["--log", "/no/such/directory/log", "list"]).failed();
+}
+
+#[test]
+fn commands_say_what_they_do_when_debugged() {
+    let mut t = Sandbox::new();
+    t.config["linux"]["seccomp"] = serde_json::json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}],
+    });
+    t.args(&["payload", "sleep", "60"]).write_config();
+    let said = t.runtime(&["--debug", "create", &t.id]).ok().stderr;
+    assert!(said.contains("level=debug") && said.contains("seccomp filter flags: 2"), "{said}");
+    t.start().ok();
+    let said = t.runtime(&["--debug", "exec", &t.id, "true"]).ok().stderr;
+    assert!(said.contains("level=debug"), "{said}");
 }
 
 #[test]

@@ -54,6 +54,23 @@ fn lifecycle() {
 }
 
 #[test]
+fn processes_that_nobody_can_find_again_are_a_warning() {
+    if is_delegated() {
+        skip!("here is a cgroup to find them by");
+    }
+    let mut t = Sandbox::rootless();
+    let warning = "Such configuration is strongly discouraged";
+    assert!(!t.run_args(&["true"]).ok().stderr.contains(warning));
+    let namespaces = t.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "pid");
+    let mounts = t.config["mounts"].as_array_mut().unwrap();
+    let proc = mounts.iter_mut().find(|mount| mount["destination"] == "/proc").unwrap();
+    *proc = json!({"destination": "/proc", "source": "/proc", "options": ["rbind"]});
+    let said = t.run().ok().stderr;
+    assert!(said.contains(warning), "{said}");
+}
+
+#[test]
 fn the_binary_is_out_of_reach() {
     let mut t = Sandbox::rootless();
     t.args(&["payload", "sleep", "60"]);
