@@ -387,7 +387,7 @@ fn terminal_of_the_process_file_has_its_size() {
     let pid_file = t.path("exec.pid");
     exec_process(&t, &["-d", "--console-socket", &path, "--pid-file", &pid_file], members).ok();
     let (mut master, _) = receive(&listener);
-    master.wait_for(if is_oxrun() { "10 110\n" } else { "10 110" });
+    master.wait_for("10 110\r\n");
     t.reap(fs::read_to_string(&pid_file).unwrap().parse().unwrap());
 }
 

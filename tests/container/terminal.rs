@@ -73,8 +73,11 @@ fn newlines_over_a_socket_are_turned_by_the_terminal() {
     master.wait_for("one\r\n");
     let path = t.path("second.sock");
     let listener = console::listen(path.as_ref());
-    t.runtime(&["exec", "--detach", "--tty", "--console-socket", &path, &t.id, "echo", "three"]).ok();
+    let pid_file = t.path("exec.pid");
+    let flags = ["exec", "--detach", "--tty", "--pid-file", &pid_file, "--console-socket", &path];
+    t.runtime(&[&flags[..], &[&t.id, "echo", "three"]].concat()).ok();
     assert_eq!(console::receive(&listener).0.rest(), "three\r\n");
+    t.reap(fs::read_to_string(&pid_file).unwrap().parse().unwrap());
     master.write("\n");
     assert!(master.rest().ends_with("two\r\n"));
 }
