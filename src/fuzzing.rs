@@ -1,7 +1,7 @@
 //! What the fuzz targets in `fuzz/` call: each reader of bytes that oxrun did not write itself, with what
 //! must hold for any input. Built by cargo-fuzz alone (`cfg(fuzzing)`); never part of the binary.
 
-use crate::bundle::{self, Host, Options, Problems, spec};
+use crate::bundle::{self, Host, Options, Problems, Warnings, spec};
 use crate::container::state::State;
 use crate::init::identity;
 
@@ -42,7 +42,7 @@ pub fn process(data: &[u8]) {
         Err(problems) => return check(&problems),
     };
     for host in hosts() {
-        let (mut problems, mut warnings) = (Problems::default(), Vec::new());
+        let (mut problems, mut warnings) = (Problems::default(), Warnings::default());
         let lowered = bundle::lower_process(&process, "", &host, &mut problems, &mut warnings);
         if problems.is_empty() {
             assert!(!lowered.args.is_empty(), "{process:?}");

@@ -1,8 +1,9 @@
 //! Annotations that change what is done (`run.oci.…`), checked. All others are passed through in the
 //! state. Called by `lower.rs`; `features` prints the names.
 
-use super::json::{NUL, Problems};
+use super::json::NUL;
 use super::plan::Extensions;
+use super::problems::{Problems, Warnings};
 use super::spec;
 use std::path::PathBuf;
 
@@ -22,12 +23,14 @@ const CONTEXT_TYPES: [&str; 4] = ["context", "fscontext", "defcontext", "rootcon
 
 /// Reads the annotations. An unknown one of their family is probably meant for the runtime: a
 /// warning.
-pub fn lower(spec: &spec::Spec, problems: &mut Problems, warnings: &mut Vec<String>) -> Extensions {
+pub fn lower(spec: &spec::Spec, problems: &mut Problems, warnings: &mut Warnings) -> Extensions {
     for key in spec.annotations.keys() {
         if key.is_empty() {
             problems.add("annotations", "an empty key: every annotation needs a name");
         } else if key.starts_with("run.oci.") && !KNOWN.contains(&key.as_str()) {
-            warnings.push(format!("annotations.{key}: unknown and without effect"));
+            let known = KNOWN.into_iter();
+            let text = "unknown and without effect";
+            warnings.note_unknown(format!("annotations.{key}"), text, [key], known);
         }
     }
     let extensions = Extensions {
@@ -39,8 +42,8 @@ pub fn lower(spec: &spec::Spec, problems: &mut Problems, warnings: &mut Vec<Stri
     };
     let groups = spec.process.as_ref().is_some_and(|process| !process.user.additional_gids.is_empty());
     if extensions.keep_groups && groups {
-        let text = "process.user.additionalGids: without effect with run.oci.keep_original_groups";
-        warnings.push(text.into());
+        let text = "without effect with run.oci.keep_original_groups";
+        warnings.note("process.user.additionalGids", text);
     }
     extensions
 }
@@ -74,7 +77,8 @@ fn context_type(spec: &spec::Spec, problems: &mut Problems) -> &'static str {
         Some(known) => known,
         None => {
             let known = CONTEXT_TYPES.join(", ");
-            problems.add(format!("annotations.{key}"), format!("unknown value `{value}`: one of {known}"));
+            let text = format!("unknown value `{value}`: one of {known}");
+            problems.add_unknown(format!("annotations.{key}"), text, [value], CONTEXT_TYPES);
             CONTEXT_TYPES[0]
         }
     }

@@ -443,6 +443,20 @@ fn namespaces() {
             "{maps}: {faults:?}"
         );
     }
+    for (member, path) in [("uid", "uid"), ("gid", "gid"), ("additionalGids/-", "additionalGids[0]")] {
+        let members = [
+            (ns, "{\"type\":\"user\"}"),
+            ("/linux/gidMappings", ONE),
+            ("/linux/uidMappings", ONE),
+            ("/process/user/additionalGids", "[]"),
+            (&format!("/process/user/{member}"), "7"),
+        ];
+        let faults = faults(&config(&members));
+        assert!(
+            faults.len() == 1 && faults[0].starts_with(&format!("process.user.{path}: 7 is not in")),
+            "{faults:?}"
+        );
+    }
     let mounts = "{\"type\":\"mount\",\"path\":\"/proc/1/ns/mnt\"}";
     let joined = [("/linux/namespaces", "[]"), (ns, mounts), (ns, "{\"type\":\"user\"}")];
     let maps = [("/linux/gidMappings", ONE), ("/linux/uidMappings", ONE)];

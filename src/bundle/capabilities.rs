@@ -2,6 +2,7 @@
 
 use super::host::Host;
 use super::plan::Capabilities;
+use super::problems::Warnings;
 use super::spec;
 use std::collections::BTreeSet;
 
@@ -63,7 +64,7 @@ pub fn number(name: &str) -> Option<u32> {
 
 /// Lowers the five sets. A name that is unknown here or to the kernel is a warning and not an
 /// error (config.md, Linux Process).
-pub fn lower(sets: &spec::Capabilities, path: &str, host: &Host, warnings: &mut Vec<String>) -> Capabilities {
+pub fn lower(sets: &spec::Capabilities, path: &str, host: &Host, warnings: &mut Warnings) -> Capabilities {
     let mut unknown = BTreeSet::new();
     let mut mask = |names: &[String]| {
         let mut mask = 0;
@@ -86,7 +87,8 @@ pub fn lower(sets: &spec::Capabilities, path: &str, host: &Host, warnings: &mut 
     };
     if !unknown.is_empty() {
         let names: Vec<String> = unknown.into_iter().collect();
-        warnings.push(format!("{path}: unknown capabilities are ignored: {}", names.join(", ")));
+        let text = format!("unknown capabilities are ignored: {}", names.join(", "));
+        warnings.note_unknown(path, text, names, NAMES);
     }
     capabilities
 }

@@ -1,9 +1,10 @@
 //! Devices: the nodes in /dev and the device rules of the cgroup, those of config.json and those
 //! that every container has. Called by `lower.rs`.
 
-use super::json::{NUL, Problems};
+use super::json::NUL;
 use super::lists::normalise;
 use super::plan::{Device, DeviceKind, DeviceRule};
+use super::problems::{Problems, Warnings};
 use super::spec;
 
 /// Devices of every container (config-linux.md, Default Devices): path, major and minor number.
@@ -39,7 +40,7 @@ pub fn lower_nodes(
     devices: &[spec::Device],
     terminal: bool,
     problems: &mut Problems,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) -> Vec<Device> {
     let mut given: Vec<Device> = Vec::with_capacity(devices.len());
     for (i, device) in devices.iter().enumerate() {
@@ -155,7 +156,7 @@ fn lower_mode(given: u32, kind: Option<u32>, path: &str, problems: &mut Problems
 }
 
 /// Whether no device of this path is there yet; the same one twice is tolerated.
-fn is_new(given: &[Device], node: &Device, problems: &mut Problems, warnings: &mut Vec<String>) -> bool {
+fn is_new(given: &[Device], node: &Device, problems: &mut Problems, warnings: &mut Warnings) -> bool {
     let same = |a: &Device| (a.kind, a.major, a.minor) == (node.kind, node.major, node.minor);
     if let Some(other) = given.iter().find(|other| other.path == node.path) {
         if !same(other) || (other.mode, other.uid, other.gid) != (node.mode, node.uid, node.gid) {
@@ -167,7 +168,7 @@ fn is_new(given: &[Device], node: &Device, problems: &mut Problems, warnings: &m
     if node.kind != libc::S_IFIFO
         && let Some(other) = given.iter().find(|other| same(other))
     {
-        warnings.push(format!("{}: the same device as {} under another path", node.origin, other.origin));
+        warnings.note(&node.origin, format!("the same device as {} under another path", other.origin));
     }
     true
 }

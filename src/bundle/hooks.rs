@@ -1,7 +1,7 @@
 //! Hooks: the six lists checked and made C strings. Called by `lower.rs`.
 
-use super::json::Problems;
 use super::plan::{Hook, Hooks};
+use super::problems::Problems;
 use super::process::{c_string, c_strings};
 use super::spec;
 

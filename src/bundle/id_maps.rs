@@ -1,8 +1,8 @@
 //! Id maps: the lines of `uidMappings` and `gidMappings`, of the container and of its mounts.
 //! Called by `namespaces.rs` and `mounts.rs`.
 
-use super::json::Problems;
 use super::plan::IdMap;
+use super::problems::Problems;
 use super::spec::IdMapping;
 
 /// The most lines that the kernel takes (user_namespaces(7)).

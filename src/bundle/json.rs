@@ -2,12 +2,13 @@
 //! second, slow look at a document that did not parse, which finds every wrong value with its
 //! path. Used by `spec.rs` for the types and by `bundle::parse` for the errors.
 
+use super::problems::{Problems, Warnings};
 use serde::de::{
     Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Write};
+use std::fmt;
 use std::marker::PhantomData;
 
 /// Reads a document as a `T` and, when it does not fit, says everything that is wrong with it:
@@ -119,64 +120,6 @@ impl<'de> Visitor<'de> for Twice<'_> {
     }
 }
 
-/// One thing wrong with a document: the JSON path (`process.user.uid`, `mounts[3].options[0]`;
-/// empty for the document itself) and what is wrong, with the remedy where there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Where, as a JSON path.
-    pub path: String,
-    /// What is wrong and what is allowed.
-    pub text: String,
-}
-
-/// All problems found in one document, in document order.
-#[derive(Debug, Default, Clone)]
-pub struct Problems(pub Vec<Problem>);
-
-impl Problems {
-    /// Notes one problem.
-    #[track_caller]
-    pub fn add(&mut self, path: impl Into<String>, text: impl Into<String>) {
-        crate::error::noted(std::panic::Location::caller());
-        self.0.push(Problem { path: path.into(), text: text.into() });
-    }
-
-    /// Whether nothing was found.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl std::error::Error for Problems {}
-
-impl fmt::Display for Problems {
-    /// All problems on one line, whatever the document's strings hold: `path: text; path: text`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, p) in self.0.iter().enumerate() {
-            if i > 0 {
-                f.write_str("; ")?;
-            }
-            if !p.path.is_empty() {
-                write!(f, "{}: ", OneLine(&p.path))?;
-            }
-            write!(f, "{}", OneLine(&p.text))?;
-        }
-        Ok(())
-    }
-}
-
-/// A text with its control characters escaped.
-struct OneLine<'a>(&'a str);
-
-impl fmt::Display for OneLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            if c.is_control() { write!(f, "{}", c.escape_debug())? } else { f.write_char(c)? }
-        }
-        Ok(())
-    }
-}
-
 /// Reads a member that may be `null`: `null` is the default value.
 pub fn null_is_default<'de, D: Deserializer<'de>, T: Check>(deserializer: D) -> Result<T, D::Error> {
     T::read(deserializer)
@@ -186,6 +129,9 @@ pub fn null_is_default<'de, D: Deserializer<'de>, T: Check>(deserializer: D) -> 
 pub trait Check: Default + DeserializeOwned {
     /// Notes in `problems` each place below `path` where `value` does not fit `Self`.
     fn check(value: &Value, path: &str, problems: &mut Problems);
+
+    /// Notes in `warnings` each member below `path` that has no meaning.
+    fn unknown(_value: &Value, _path: &str, _warnings: &mut Warnings) {}
 
     /// Reads a member of this type; `null` is the default.
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -241,6 +187,10 @@ impl<T: Check> Check for Option<T> {
             T::check(value, path, problems);
         }
     }
+
+    fn unknown(value: &Value, path: &str, warnings: &mut Warnings) {
+        T::unknown(value, path, warnings);
+    }
 }
 
 impl<T: Check> Check for Box<T> {
@@ -259,6 +209,12 @@ impl<T: Check> Check for Vec<T> {
                 }
             }
             other => problems.add(path, format!("invalid type: {}, expected an array", kind(other))),
+        }
+    }
+
+    fn unknown(value: &Value, path: &str, warnings: &mut Warnings) {
+        for (i, item) in value.as_array().into_iter().flatten().enumerate() {
+            T::unknown(item, &format!("{path}[{i}]"), warnings);
         }
     }
 }
@@ -282,6 +238,12 @@ impl<T: Check> Check for BTreeMap<String, T> {
                 }
             }
             other => refuse_other_than_object(other, path, problems),
+        }
+    }
+
+    fn unknown(value: &Value, path: &str, warnings: &mut Warnings) {
+        for (key, item) in value.as_object().into_iter().flatten() {
+            T::unknown(item, &join(path, key), warnings);
         }
     }
 
@@ -317,6 +279,33 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for UniqueKeys<T> {
             map.insert(key, value);
         }
         Ok(map)
+    }
+}
+
+/// Members that the specification has for other systems, and those that runtimes leave to engines: where
+/// and which.
+const FOREIGN: [(&str, &str); 7] = [
+    ("", "freebsd"),
+    ("", "solaris"),
+    ("", "vm"),
+    ("", "windows"),
+    ("", "zos"),
+    ("process", "commandLine"),
+    ("process.user", "username"),
+];
+
+/// Notes a member that none of `known` is.
+pub fn note_unknown(path: &str, key: &str, known: &[&'static str], warnings: &mut Warnings) {
+    if !FOREIGN.contains(&(path, key)) {
+        let text = "unknown member, which has no effect";
+        warnings.note_unknown(join(path, key), text, [key], known.iter().copied());
+    }
+}
+
+/// Notes every member of a document that has no meaning for a `T`.
+pub fn unknown_members<T: Check>(text: &[u8], warnings: &mut Warnings) {
+    if let Ok(value) = serde_json::from_slice::<Value>(text) {
+        T::unknown(&value, "", warnings);
     }
 }
 
@@ -380,7 +369,7 @@ macro_rules! object {
         }
 
         impl crate::bundle::json::Check for $name {
-            fn check(value: &serde_json::Value, path: &str, problems: &mut crate::bundle::json::Problems) {
+            fn check(value: &serde_json::Value, path: &str, problems: &mut crate::bundle::problems::Problems) {
                 match value {
                     serde_json::Value::Null => {}
                     serde_json::Value::Object(members) => {
@@ -391,6 +380,16 @@ macro_rules! object {
                         let _ = members;
                     }
                     other => crate::bundle::json::refuse_other_than_object(other, path, problems),
+                }
+            }
+
+            fn unknown(value: &serde_json::Value, path: &str, warnings: &mut crate::bundle::Warnings) {
+                for (key, item) in value.as_object().into_iter().flatten() {
+                    match key.as_str() {
+                        $($json => <$ty as crate::bundle::json::Check>::unknown(
+                            item, &crate::bundle::json::join(path, $json), warnings),)*
+                        _ => crate::bundle::json::note_unknown(path, key, &[$($json),*], warnings),
+                    }
                 }
             }
         }

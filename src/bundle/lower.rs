@@ -3,9 +3,10 @@
 //! an error, never left out). Called by `create` and `run`.
 
 use super::host::Host;
-use super::json::{NUL, Problems};
+use super::json::NUL;
 use super::lists::normalise;
-use super::plan::{CgroupPlan, Mount, MountSource, NamespaceKind, Namespaces, Plan, Process};
+use super::plan::{CgroupPlan, IdMap, Mount, MountSource, NamespaceKind, Namespaces, Plan, Process};
+use super::problems::{Problems, Warnings};
 use super::{
     annotations, devices, hooks, id_maps, memory_policy, mounts, namespaces, net_devices, process, spec,
     sysctl,
@@ -28,7 +29,13 @@ const MAX_HOSTNAME: usize = 64;
 
 /// Turns config.json into what is to be done, or says everything that is wrong with it.
 pub fn lower(spec: &spec::Spec, options: &Options, host: &Host) -> Result<Plan, Problems> {
-    let (mut problems, mut warnings) = (Problems::default(), Vec::new());
+    let (plan, problems) = lower_all(spec, options, host);
+    if problems.is_empty() { Ok(plan) } else { Err(problems) }
+}
+
+/// The same for one who only looks: with problems, the plan is what could be made of the rest.
+pub fn lower_all(spec: &spec::Spec, options: &Options, host: &Host) -> (Plan, Problems) {
+    let (mut problems, mut warnings) = (Problems::default(), Warnings::default());
     let (p, w) = (&mut problems, &mut warnings);
     let linux = &spec.linux;
 
@@ -49,6 +56,7 @@ pub fn lower(spec: &spec::Spec, options: &Options, host: &Host) -> Result<Plan, 
     let extensions = annotations::lower(spec, p, w);
     p.0.append(&mut later.0);
     check_caller(&namespaces, host, p);
+    check_ids(process.as_ref(), &namespaces, extensions.keep_groups, p);
     let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
     let devices = devices::lower_nodes(&linux.devices, terminal, p, w);
     let net_devices = net_devices::lower(linux, &namespaces, p);
@@ -81,11 +89,11 @@ pub fn lower(spec: &spec::Spec, options: &Options, host: &Host) -> Result<Plan, 
         annotations: spec.annotations.clone(),
         warnings,
     };
-    if problems.is_empty() { Ok(plan) } else { Err(problems) }
+    (plan, problems)
 }
 
 /// `ociVersion` is SemVer 2.0.0 of the major version 1; newer minor versions add members only.
-fn check_version(version: &str, problems: &mut Problems, warnings: &mut Vec<String>) {
+fn check_version(version: &str, problems: &mut Problems, warnings: &mut Warnings) {
     let path = "ociVersion";
     if version.is_empty() {
         return problems.add(path, "missing: the version of the specification, such as 1.3.0");
@@ -96,7 +104,7 @@ fn check_version(version: &str, problems: &mut Problems, warnings: &mut Vec<Stri
     if major != 1 {
         problems.add(path, format!("`{version}` is not supported: 1.0.0 to 1.3.x are"));
     } else if minor > 3 {
-        warnings.push(format!("{path}: {version} is newer than 1.3; what it adds is ignored"));
+        warnings.note(path, format!("{version} is newer than 1.3; what it adds is ignored"));
     }
 }
 
@@ -163,12 +171,27 @@ fn lower_hostname(
     Some(name.to_string())
 }
 
-fn lower_seccomp(spec: &spec::Spec, problems: &mut Problems, warnings: &mut Vec<String>) -> Option<Filter> {
+fn lower_seccomp(spec: &spec::Spec, problems: &mut Problems, warnings: &mut Warnings) -> Option<Filter> {
     let unknown = match annotations::switch(spec, crate::seccomp::NO_UNKNOWN, problems) {
         true => Unknown::Refused,
         false => Unknown::Skipped,
     };
     crate::seccomp::filter_of(spec, unknown, problems, warnings)
+}
+
+/// The ids of the process are among those that its new user namespace has.
+fn check_ids(process: Option<&Process>, namespaces: &Namespaces, keep_groups: bool, problems: &mut Problems) {
+    let Some(process) = process.filter(|_| namespaces.creates(NamespaceKind::User)) else { return };
+    let mut check = |id: u32, map: &[IdMap], path: String, maps: &str| {
+        if !map.is_empty() && id != u32::MAX && id_maps::outside(map, id).is_none() {
+            problems.add(path, format!("{id} is not in {maps}: map it, or name an id that is mapped"));
+        }
+    };
+    check(process.uid, &namespaces.uid_map, "process.user.uid".into(), "linux.uidMappings");
+    check(process.gid, &namespaces.gid_map, "process.user.gid".into(), "linux.gidMappings");
+    for (i, gid) in process.groups.iter().enumerate().filter(|_| !keep_groups) {
+        check(*gid, &namespaces.gid_map, format!("process.user.additionalGids[{i}]"), "linux.gidMappings");
+    }
 }
 
 fn check_caller(namespaces: &Namespaces, host: &Host, problems: &mut Problems) {
@@ -235,7 +258,9 @@ fn lower_propagation(name: &str, problems: &mut Problems) -> u64 {
         (None, Some(flag)) => flag | libc::MS_REC,
         (None, None) => {
             let text = format!("unknown propagation `{name}`: shared, slave, private or unbindable");
-            problems.add("linux.rootfsPropagation", text);
+            let known =
+                ["shared", "slave", "private", "unbindable", "rshared", "rslave", "rprivate", "runbindable"];
+            problems.add_unknown("linux.rootfsPropagation", text, [name], known);
             0
         }
     }

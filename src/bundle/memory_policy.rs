@@ -1,8 +1,8 @@
 //! Memory: NUMA policy (`linux.memoryPolicy`) and personality. Called by `lower.rs`.
 
-use super::json::Problems;
 use super::lists::parse_list;
 use super::plan::MemoryPolicy;
+use super::problems::Problems;
 use super::scheduler::find;
 use super::spec;
 

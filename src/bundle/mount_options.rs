@@ -110,6 +110,11 @@ const TABLE: &[(&str, Meaning)] = &[
 /// `MS_LAZYTIME` of linux/mount.h, which libc lacks.
 pub const MS_LAZYTIME: u64 = 1 << 25;
 
+/// The options by name, without the recursive forms.
+pub fn plain_names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(name, _)| *name)
+}
+
 /// All options known here by name, sorted; every other word is for the filesystem.
 pub fn option_names() -> Vec<String> {
     let plain = TABLE.iter().map(|(name, _)| name.to_string());

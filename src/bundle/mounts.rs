@@ -1,9 +1,9 @@
 //! Mounts: `mounts` with their options made flags. Called by `lower.rs`.
 
-use super::json::Problems;
 use super::lists::normalise;
-use super::mount_options::MountOptions;
+use super::mount_options::{self, MountOptions};
 use super::plan::{Mount, MountAttributes, MountIdMap, MountSource, SymlinkSource};
+use super::problems::{Problems, Warnings};
 use super::{id_maps, spec};
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub fn lower(
     mounts: &[spec::Mount],
     context: &Context<'_>,
     problems: &mut Problems,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) -> Vec<Mount> {
     let mut lowered = Vec::with_capacity(mounts.len());
     for (i, mount) in mounts.iter().enumerate() {
@@ -35,7 +35,7 @@ struct One<'a> {
     mount: &'a spec::Mount,
     path: String,
     problems: &'a mut Problems,
-    warnings: &'a mut Vec<String>,
+    warnings: &'a mut Warnings,
 }
 
 impl One<'_> {
@@ -44,11 +44,15 @@ impl One<'_> {
     fn refuse_data(&mut self, data: &[(String, Option<String>)]) {
         for (key, value) in data {
             match value {
-                Some(_) => self.warnings.push(format!(
-                    "{}.options: `{key}` has no effect: there is no new filesystem to take it",
-                    self.path
-                )),
-                None => self.problem("options", format!("unknown option `{key}`: it is no mount flag")),
+                Some(_) => {
+                    let text = format!("`{key}` has no effect: there is no new filesystem to take it");
+                    self.warn("options", text);
+                }
+                None => {
+                    let (path, known) = (format!("{}.options", self.path), mount_options::plain_names());
+                    let text = format!("unknown option `{key}`: it is no mount flag");
+                    self.problems.add_unknown(path, text, [key], known);
+                }
             }
         }
     }
@@ -76,6 +80,10 @@ impl One<'_> {
         self.problems.add(format!("{}.{member}", self.path), text);
     }
 
+    fn warn(&mut self, member: &str, text: impl Into<String>) {
+        self.warnings.note(format!("{}.{member}", self.path), text);
+    }
+
     fn destination(&mut self) -> Option<String> {
         let given = &self.mount.destination;
         if given.is_empty() {
@@ -88,8 +96,7 @@ impl One<'_> {
         }
         let destination = normalise(given);
         if !given.starts_with('/') {
-            let text = format!("{}.destination: `{given}` is relative, taken as `{destination}`", self.path);
-            self.warnings.push(text);
+            self.warn("destination", format!("`{given}` is relative, taken as `{destination}`"));
         }
         Some(destination)
     }
@@ -174,16 +181,11 @@ impl One<'_> {
             self.refuse_data(&options.data);
         }
         if filesystem && options.super_names.iter().any(|name| name.ends_with("iversion")) {
-            let path = &self.path;
-            let text =
-                format!("{path}.options: `iversion` without effect: filesystems decide about it themselves");
-            self.warnings.push(text);
+            self.warn("options", "`iversion` without effect: filesystems decide about it themselves");
         }
         if !filesystem && !options.super_names.is_empty() {
             let names = options.super_names.join("`, `");
-            let text =
-                format!("{}.options: `{names}` without effect: only a new filesystem has these", self.path);
-            self.warnings.push(text);
+            self.warn("options", format!("`{names}` without effect: only a new filesystem has these"));
         }
     }
 }

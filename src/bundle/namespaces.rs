@@ -1,13 +1,13 @@
 //! Namespaces: which are made and which joined, with their id maps and clock offsets. Called by
 //! `lower.rs`.
 
-use super::json::Problems;
 use super::plan::{NamespaceKind, Namespaces};
+use super::problems::{Problems, Warnings};
 use super::{id_maps, spec};
 use std::path::PathBuf;
 
 /// Lowers `linux.namespaces`, the id maps and `timeOffsets`.
-pub fn lower(linux: &spec::Linux, problems: &mut Problems, warnings: &mut Vec<String>) -> Namespaces {
+pub fn lower(linux: &spec::Linux, problems: &mut Problems, warnings: &mut Warnings) -> Namespaces {
     let mut namespaces = lower_list(&linux.namespaces, problems);
     lower_id_maps(&mut namespaces, linux, problems, warnings);
     lower_time_offsets(&mut namespaces, linux, problems);
@@ -31,7 +31,9 @@ fn lower_list(list: &[spec::Namespace], problems: &mut Problems) -> Namespaces {
     for (i, namespace) in list.iter().enumerate() {
         let path = format!("linux.namespaces[{i}]");
         let Some(kind) = NamespaceKind::ALL.into_iter().find(|kind| kind.name() == namespace.kind) else {
-            problems.add(format!("{path}.type"), unknown_kind(&namespace.kind));
+            let text = unknown_kind(&namespace.kind);
+            let known = NamespaceKind::ALL.into_iter().map(NamespaceKind::name);
+            problems.add_unknown(format!("{path}.type"), text, [&namespace.kind], known);
             continue;
         };
         if namespaces.has(kind) {
@@ -61,7 +63,7 @@ fn lower_id_maps(
     namespaces: &mut Namespaces,
     linux: &spec::Linux,
     problems: &mut Problems,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) {
     let maps = [("linux.uidMappings", &linux.uid_mappings), ("linux.gidMappings", &linux.gid_mappings)];
     let [uid_map, gid_map] = maps.map(|(path, map)| id_maps::lower(map, path, problems));
@@ -69,7 +71,7 @@ fn lower_id_maps(
         if namespaces.creates(NamespaceKind::User) && map.is_empty() {
             problems.add(path, "missing: a new user namespace needs uidMappings and gidMappings");
         } else if namespaces.joins(NamespaceKind::User) && !map.is_empty() {
-            warnings.push(format!("{path}: not written, the user namespace that is joined has its own"));
+            warnings.note(path, "not written, the user namespace that is joined has its own");
         } else if !namespaces.has(NamespaceKind::User) && !map.is_empty() {
             problems.add(path, "needs a new user namespace: add {\"type\":\"user\"} to linux.namespaces");
         }

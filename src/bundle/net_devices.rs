@@ -1,7 +1,7 @@
 //! Network devices: `linux.netDevices`, names of interfaces checked. Called by `lower.rs`.
 
-use super::json::Problems;
 use super::plan::{NamespaceKind, Namespaces};
+use super::problems::Problems;
 use super::spec;
 
 /// The longest name of an interface, in bytes (IFNAMSIZ less one).

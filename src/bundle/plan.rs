@@ -3,6 +3,7 @@
 //! done to the kernel; the host side reads it, init inherits it through the clone, and nothing of
 //! it is ever serialised.
 
+use super::problems::Warnings;
 use super::spec;
 use crate::seccomp::Filter;
 use std::collections::BTreeMap;
@@ -63,7 +64,7 @@ pub struct Plan {
     /// Annotations as given.
     pub annotations: BTreeMap<String, String>,
     /// What is not an error but should be known, one line each; logged once by the caller.
-    pub warnings: Vec<String>,
+    pub warnings: Warnings,
 }
 
 /// What annotations (`run.oci.…`) ask for.

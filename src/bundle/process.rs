@@ -2,8 +2,9 @@
 //! masks (R13: ids are whole numbers and never names). Called by `lower.rs` for init and by `exec`.
 
 use super::host::Host;
-use super::json::{NUL, Problems};
+use super::json::NUL;
 use super::plan::{Process, Rlimit};
+use super::problems::{Problems, Warnings};
 use super::{capabilities, scheduler, spec};
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -37,7 +38,7 @@ pub fn lower(
     path: &str,
     host: &Host,
     problems: &mut Problems,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) -> Process {
     let at = |member: &str| super::json::join(path, member);
     let affinity = process.exec_cpu_affinity.clone().unwrap_or_default();
@@ -173,7 +174,7 @@ fn lower_rlimit(rlimit: &spec::Rlimit, path: &str, problems: &mut Problems) -> O
             "" => format!("missing: one of {}", RLIMITS.join(", ")),
             kind => format!("unknown limit `{}`: one of {}", shorten(kind), RLIMITS.join(", ")),
         };
-        problems.add(format!("{path}.type"), text);
+        problems.add_unknown(format!("{path}.type"), text, [&rlimit.kind], RLIMITS);
     }
     for (value, name) in [(rlimit.soft, "soft"), (rlimit.hard, "hard")] {
         if value.is_none() {

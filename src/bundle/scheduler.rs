@@ -1,8 +1,8 @@
 //! Scheduling: CPU scheduler, I/O priority and CPU lists of a process. Called by `process.rs`.
 
-use super::json::Problems;
 use super::lists::parse_list;
 use super::plan::Scheduler;
+use super::problems::Problems;
 use super::spec;
 
 /// SCHED_* numbers (linux/sched.h).
@@ -34,12 +34,17 @@ const MIN_RUNTIME: u64 = 1024;
 const MAX_CPUS: u32 = 8192;
 
 /// Finds a name in a table or notes what is possible.
-pub fn find<T: Copy>(name: &str, table: &[(&str, T)], path: &str, problems: &mut Problems) -> Option<T> {
+pub fn find<T: Copy>(
+    name: &str,
+    table: &[(&'static str, T)],
+    path: &str,
+    problems: &mut Problems,
+) -> Option<T> {
     let found = table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     if found.is_none() {
-        let known: Vec<&str> = table.iter().map(|(known, _)| *known).collect();
+        let known: Vec<&'static str> = table.iter().map(|(known, _)| *known).collect();
         let what = if name.is_empty() { "missing".to_string() } else { format!("unknown value `{name}`") };
-        problems.add(path, format!("{what}: one of {}", known.join(", ")));
+        problems.add_unknown(path, format!("{what}: one of {}", known.join(", ")), [name], known);
     }
     found
 }

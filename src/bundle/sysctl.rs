@@ -1,8 +1,9 @@
 //! Sysctls: which may be set, and which namespace makes each the container's own. Called by
 //! `lower.rs`.
 
-use super::json::{NUL, Problems};
+use super::json::NUL;
 use super::plan::{NamespaceKind, Namespaces};
+use super::problems::Problems;
 use super::spec;
 
 /// Sysctls of the IPC namespace (ipc_namespaces(7)) below kernel/; fs/mqueue/ is one too.

@@ -11,7 +11,7 @@ use super::layout::Layout;
 use super::node::{Node, Place};
 use super::setting::Setting;
 use super::{Manager, limits_v1, limits_v2, refuse_populated, unit, v1, v2};
-use crate::bundle::json::Problems;
+use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::{Pids, Resources};
 use crate::error::{Context, anyhow, bail, shown};

@@ -73,9 +73,7 @@ pub fn create(
     if let Some(process) = &mut plan.process {
         handover.announce(&mut process.env);
     }
-    for warning in &plan.warnings {
-        crate::warn!("{warning}");
-    }
+    plan.warnings.log();
     let sockets = Sockets::connect(args, &plan, detached)?;
     let pid_file = args.pid_file.as_deref().map(PidFile::prepare).transpose()?;
     let mut cgroup = cgroup_of(settings, &plan, &args.id, &host)?;

@@ -89,9 +89,7 @@ fn make(states: &StateDir, settings: Settings, args: &Restore) -> Result<Restore
     let program = criu::find()?;
     let directories = Directories::to_read(&args.common)?;
     let (config, mut plan) = create::read_plan(&args.create, &host, None)?;
-    for warning in &plan.warnings {
-        crate::warn!("{warning}");
-    }
+    plan.warnings.log();
     if !plan.namespaces.has(NamespaceKind::Mount) {
         bail!("a container without a mount namespace (linux.namespaces) cannot be restored");
     }

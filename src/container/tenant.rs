@@ -2,9 +2,9 @@
 //! own `process` changed by options. Called by `exec`.
 
 use crate::bundle::host::Host;
-use crate::bundle::json::{self, Problems};
+use crate::bundle::json;
 use crate::bundle::spec::{Capabilities, Process, Spec};
-use crate::bundle::{lower_process, plan};
+use crate::bundle::{Problems, Warnings, lower_process, plan};
 use crate::cli::exec::{self, Exec, Options};
 use crate::error::{Context, Doing, anyhow};
 use anyhow::Result;
@@ -24,11 +24,9 @@ pub fn process(args: &Exec, spec: &Spec, host: &Host) -> Result<plan::Process> {
         exec::Process::File(_) => process.terminal |= args.tty,
         exec::Process::Options(_) => process.terminal = args.tty,
     }
-    let (mut problems, mut warnings) = (Problems::default(), Vec::new());
+    let (mut problems, mut warnings) = (Problems::default(), Warnings::default());
     let lowered = lower_process(&process, path, host, &mut problems, &mut warnings);
-    for warning in &warnings {
-        crate::warn!("{warning}");
-    }
+    warnings.log();
     match problems.is_empty() {
         true => Ok(lowered),
         false => Err(problems).context("process of exec"),

@@ -49,7 +49,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
 
 /// All of them.
 pub fn places() -> Vec<Place> {
-    let opening = r"\.doing\(|\b(failed|reworded|typed)\(|\b(bail|anyhow|ensure)!\(|\.(with_)?context\(|\bFailed::(new|because)\(|\.add\(";
+    let opening = r"\.doing\(|\b(failed|reworded|typed)\(|\b(bail|anyhow|ensure)!\(|\.(with_)?context\(|\bFailed::(new|because)\(|\.add(_unknown)?\(";
     let opening = Regex::new(opening).unwrap();
     let mut places = Vec::new();
     for path in sources(&root().join("src")) {

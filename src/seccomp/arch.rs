@@ -125,6 +125,11 @@ pub fn call_after(last: u16, name: &str) -> Option<u16> {
     near.into_iter().find(|i| syscalls::TABLE[*i].0 == name).map(|i| i as u16)
 }
 
+/// The names of all calls.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    syscalls::TABLE.iter().map(|row| row.0)
+}
+
 /// The name of a call.
 pub fn name(call: u16) -> &'static str {
     syscalls::TABLE[usize::from(call)].0

@@ -7,8 +7,9 @@ use super::interpreter::{Call, Machine, run};
 use super::policy::{ACTION_MASK, ACTIONS, Condition, ERRNO, Policy, TRACE, Test};
 use super::program::{AND, IF_AT_LEAST, IF_EQUAL, JUMP, LOAD, RETURN};
 use super::{Instruction, MAX_INSTRUCTIONS, RAW, Unknown, assemble, groups};
-use crate::bundle::json::{self, Problems};
+use crate::bundle::json;
 use crate::bundle::spec::Seccomp;
+use crate::bundle::{Problems, Warnings};
 use crate::error::{Context, bail, ensure};
 use anyhow::Result;
 use serde_json::Value;
@@ -57,12 +58,12 @@ fn is_an_engine_s(profile: &Value) -> bool {
 /// Explains a profile, or what it does to one call. An error says what is wrong with the profile
 /// or the query.
 pub fn explain(spec: &Seccomp, query: &Query) -> Result<String> {
-    let (mut problems, mut warnings) = (Problems::default(), Vec::new());
+    let (mut problems, mut warnings) = (Problems::default(), Warnings::default());
     let policy = Policy::read(spec, "linux.seccomp", Unknown::Skipped, &mut problems, &mut warnings);
     ensure!(problems.is_empty(), "{problems}");
     let program = assemble(&policy);
     let mut text = String::new();
-    for warning in &warnings {
+    for warning in &warnings.0 {
         writeln!(text, "{warning}")?;
     }
     match &query.syscall {

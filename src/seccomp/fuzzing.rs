@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::bundle::spec::{SyscallArg, SyscallRule};
+use crate::bundle::{Problems, Warnings};
 
 /// Names that meet: ordinary calls, new ones, those behind socketcall and ipc, one of arm alone.
 const NAMES: [&str; 16] = [
@@ -94,7 +95,7 @@ pub fn fuzz(data: &[u8]) {
     } else {
         profile(&mut bytes)
     };
-    let (mut problems, mut warnings) = (Problems::default(), Vec::new());
+    let (mut problems, mut warnings) = (Problems::default(), Warnings::default());
     let filter = compile(&spec, "linux.seccomp", Unknown::Skipped, &mut problems, &mut warnings);
     if !problems.is_empty() {
         return;

@@ -15,8 +15,8 @@ mod raw;
 mod syscalls;
 mod tree;
 
-use crate::bundle::Problems;
 use crate::bundle::spec::{Seccomp, Spec};
+use crate::bundle::{Problems, Warnings};
 pub use explain::{Query, explain, read_profile};
 
 use arch::{ARCHITECTURES, Arch, NATIVE};
@@ -114,12 +114,12 @@ pub fn filter_of(
     spec: &Spec,
     unknown: Unknown,
     problems: &mut Problems,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) -> Option<Filter> {
     let path = "linux.seccomp";
     if let Some(data) = spec.annotations.get(RAW) {
         if spec.linux.seccomp.is_some() {
-            warnings.push(format!("{path}: has no effect, as annotations.{RAW} stands in for it"));
+            warnings.note(path, format!("has no effect, as annotations.{RAW} stands in for it"));
         }
         return Some(raw::read(data, &format!("annotations.{RAW}"), policy::FLAGS_IF_NONE, problems));
     }
@@ -133,7 +133,7 @@ pub fn compile(
     path: &str,
     unknown: Unknown,
     problems: &mut Problems,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) -> Filter {
     let before = problems.0.len();
     let policy = Policy::read(spec, path, unknown, problems, warnings);

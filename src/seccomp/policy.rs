@@ -3,8 +3,8 @@
 
 use super::arch::{self, ARCHITECTURES, Arch, NATIVE};
 use super::{Listener, NO_UNKNOWN, Unknown};
-use crate::bundle::Problems;
 use crate::bundle::spec::{Seccomp, SyscallArg, SyscallRule};
+use crate::bundle::{Problems, Warnings};
 
 /// SECCOMP_RET_KILL_PROCESS (linux/seccomp.h), and so on.
 pub const KILL_PROCESS: u32 = 0x8000_0000;
@@ -132,7 +132,7 @@ impl Policy {
         path: &str,
         names: Unknown,
         problems: &mut Problems,
-        warnings: &mut Vec<String>,
+        warnings: &mut Warnings,
     ) -> Policy {
         let mut policy = Policy {
             default: default_action(spec, path, problems),
@@ -147,11 +147,12 @@ impl Policy {
         match names {
             _ if unknown.is_empty() => {}
             Unknown::Skipped => {
-                warnings.push(format!("{path}: skipped system calls that are not known: {list}"));
+                let text = format!("skipped system calls that are not known: {list}");
+                warnings.note_unknown(path, text, unknown, arch::names());
             }
             Unknown::Refused => {
                 let text = format!("unknown system calls, which annotations.{NO_UNKNOWN} forbids: {list}");
-                problems.add(format!("{path}.syscalls"), text);
+                problems.add_unknown(format!("{path}.syscalls"), text, unknown, arch::names());
             }
         }
         policy.listener = listener(spec, path, problems);
@@ -198,7 +199,8 @@ fn action(
     problems: &mut Problems,
 ) -> u32 {
     let Some((_, action)) = ACTIONS.iter().find(|(known, _)| *known == name) else {
-        problems.add(at_action(), not_one_of("action", name, &super::action_names()));
+        let known = super::action_names();
+        problems.add_unknown(at_action(), not_one_of("action", name, &known), [name], known);
         return KILL_PROCESS;
     };
     let limit = match *action {
@@ -231,10 +233,11 @@ fn architectures(spec: &Seccomp, path: &str, problems: &mut Problems) -> Vec<&'s
     for (i, name) in spec.architectures.iter().enumerate() {
         match Arch::named(name) {
             Some(arch) => listed.push(arch),
-            None => problems.add(
-                format!("{path}.architectures[{i}]"),
-                not_one_of("architecture", name, &super::architectures()),
-            ),
+            None => {
+                let known = super::architectures();
+                let text = not_one_of("architecture", name, &known);
+                problems.add_unknown(format!("{path}.architectures[{i}]"), text, [name], known);
+            }
         }
     }
     ARCHITECTURES.iter().filter(|a| listed.iter().any(|l| l.name == a.name)).collect()
@@ -293,7 +296,8 @@ fn condition(arg: &SyscallArg, number: usize, at: &At, problems: &mut Problems) 
         "SCMP_CMP_GT" => Test::Greater(arg.value),
         "SCMP_CMP_MASKED_EQ" => Test::Masked(arg.value, arg.value_two),
         other => {
-            problems.add(at.member(&format!("args[{number}].op")), not_one_of("operator", other, &OPERATORS));
+            let text = not_one_of("operator", other, &OPERATORS);
+            problems.add_unknown(at.member(&format!("args[{number}].op")), text, [other], OPERATORS);
             return None;
         }
     };
@@ -327,7 +331,7 @@ fn flags(
     notifies: bool,
     path: &str,
     problems: &mut Problems,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) -> u64 {
     let mut bits = if notifies { FLAG_NEW_LISTENER } else { 0 };
     let Some(names) = &spec.flags else { return bits | FLAGS_IF_NONE };
@@ -335,10 +339,14 @@ fn flags(
         match FLAGS.iter().find(|(known, _)| known == name) {
             // The kernel refuses it without a listener, and there is no wait it could change.
             Some((_, FLAG_WAIT_KILLABLE)) if !notifies => {
-                warnings.push(format!("{path}.flags[{i}]: {name} has no effect: no rule notifies"));
+                warnings
+                    .note(format!("{path}.flags[{i}]"), format!("{name} has no effect: no rule notifies"));
             }
             Some((_, bit)) => bits |= bit,
-            None => problems.add(format!("{path}.flags[{i}]"), not_one_of("flag", name, &super::flags())),
+            None => {
+                let text = not_one_of("flag", name, &super::flags());
+                problems.add_unknown(format!("{path}.flags[{i}]"), text, [name], super::flags());
+            }
         }
     }
     bits

@@ -35,13 +35,13 @@ fn a_profile_with_everything_compiles() {
         })).collect::<Vec<_>>(),
     }));
     assert_eq!(problems, [""; 0]);
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("no_such_call"), "{warnings:?}");
+    assert_eq!(warnings.0.len(), 1, "{warnings:?}");
+    assert!(warnings.0[0].text.contains("no_such_call"), "{warnings:?}");
 }
 
-fn read(spec: serde_json::Value) -> (Filter, Vec<String>, Vec<String>) {
+fn read(spec: serde_json::Value) -> (Filter, Vec<String>, Warnings) {
     let spec: Seccomp = serde_json::from_value(spec).unwrap();
-    let (mut problems, mut warnings) = (Problems::default(), Vec::new());
+    let (mut problems, mut warnings) = (Problems::default(), Warnings::default());
     let filter = compile(&spec, "linux.seccomp", Unknown::Skipped, &mut problems, &mut warnings);
     (filter, problems.0.iter().map(|p| format!("{}: {}", p.path, p.text)).collect(), warnings)
 }

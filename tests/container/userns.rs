@@ -86,9 +86,9 @@ fn all_ids_of_the_host() {
 fn ids_outside_the_map_are_refused() {
     only_oxrun!();
     for (user, words) in [
-        (json!({"uid": 5, "gid": 0}), "process.user.uid to 5 (is it in linux.uidMappings?)"),
-        (json!({"uid": 0, "gid": 6}), "process.user.gid to 6 (is it in linux.gidMappings?)"),
-        (json!({"uid": 0, "gid": 0, "additionalGids": [7]}), "process.user.additionalGids"),
+        (json!({"uid": 5, "gid": 0}), "process.user.uid: 5 is not in linux.uidMappings"),
+        (json!({"uid": 0, "gid": 6}), "process.user.gid: 6 is not in linux.gidMappings"),
+        (json!({"uid": 0, "gid": 0, "additionalGids": [7]}), "process.user.additionalGids[0]: 7 is not in"),
     ] {
         let mut t = mapped(200_000, vec![map(0, 200_000, 1)]);
         t.config["process"]["user"] = user;
@@ -100,7 +100,8 @@ fn ids_outside_the_map_are_refused() {
 #[test]
 fn map_without_root_is_an_error() {
     only_oxrun!();
-    let t = mapped(200_000, vec![map(5, 200_000, 1)]);
+    let mut t = mapped(200_000, vec![map(5, 200_000, 1)]);
+    t.config["process"]["user"] = json!({"uid": 5, "gid": 5});
     t.create().failed().says(&["become root of the user namespace (map "]).one_line();
     t.assert_clean();
 }

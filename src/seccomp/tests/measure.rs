@@ -40,7 +40,7 @@ fn compiling_and_loading_take_little_time() {
     let spec = docker();
     let compile_once = || {
         let start = Instant::now();
-        let (mut problems, mut warnings) = (Problems::default(), vec![]);
+        let (mut problems, mut warnings) = (Problems::default(), Warnings::default());
         std::hint::black_box(compile(&spec, "linux.seccomp", Unknown::Skipped, &mut problems, &mut warnings));
         start.elapsed()
     };

@@ -124,7 +124,7 @@ pub fn numbers(arch: &Arch) -> Vec<u32> {
 
 pub fn compiled(spec: &Seccomp) -> Filter {
     let mut problems = Problems::default();
-    let filter = compile(spec, "linux.seccomp", Unknown::Skipped, &mut problems, &mut vec![]);
+    let filter = compile(spec, "linux.seccomp", Unknown::Skipped, &mut problems, &mut Warnings::default());
     assert!(problems.is_empty(), "{problems}");
     filter
 }
