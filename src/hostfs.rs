@@ -50,6 +50,12 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
     if written == text.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
+/// The names in a directory, for messages: those that are no text are left out.
+pub fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let entries = std::fs::read_dir(directory)?.flatten();
+    Ok(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
 /// Whether something is there. An answer for people and for choices among the host's own files; what is
 /// then used is opened and checked.
 pub fn exists(path: &Path) -> bool {

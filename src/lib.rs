@@ -6,9 +6,11 @@
 
 mod bundle;
 mod cgroup;
+mod check;
 mod cli;
 mod container;
 mod criu;
+mod doctor;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -17,6 +19,7 @@ mod init;
 mod log;
 mod namespaces;
 mod near;
+mod probe;
 mod procfs;
 mod rootfs;
 mod seccomp;
@@ -82,6 +85,17 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
             output::print(&seccomp::explain(&seccomp::read_profile(&profile)?, &query)?)?;
         }
         Command::Features => output::print(&cli::features::of_this_binary()?)?,
+        Command::Doctor { json } => {
+            let report = doctor::examine(&root, settings(global))?;
+            output::print(&if json { report.json()? } else { report.text() })?;
+            return Ok(report.status());
+        }
+        Command::Check(request) => {
+            let report = check::check(&request, settings(global))?;
+            let text = if request.json { report.json()? } else { report.text(output::has_colour()) };
+            output::print(&text)?;
+            return Ok(report.status());
+        }
         Command::Spec(request) => container::spec::write(&request)?,
         Command::Create(args) => {
             let states = StateDir::open_or_create(&root)?;

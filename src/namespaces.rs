@@ -224,13 +224,11 @@ pub fn write_id_maps(procfs: &Procfs, pid: i32, namespaces: &Namespaces, may_set
 }
 
 /// Where the helpers are found; the caller's PATH may be empty.
-const HELPER_PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin:/usr/local/sbin";
+pub const HELPER_PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin:/usr/local/sbin";
 
 fn map_by_helper(pid: i32, which: &str, map: &[IdMap]) -> Result<()> {
     let name = format!("new{which}map");
-    let directories = HELPER_PATH.split(':').map(std::path::Path::new);
-    let Some(path) = directories.map(|directory| directory.join(&name)).find(|path| hostfs::exists(path))
-    else {
+    let Some(path) = crate::probe::program(&name) else {
         bail!(
             "the {which} map (linux.{which}Mappings) needs {name}, which is not there: install it (uidmap)"
         );

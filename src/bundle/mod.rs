@@ -34,13 +34,13 @@ mod good_input;
 #[cfg(test)]
 mod oracle;
 
-pub use capabilities::names as capability_names;
-pub use file::read;
+pub use capabilities::{names as capability_names, number as capability_number};
+pub use file::{Bundle, read};
 pub use host::Host;
-pub use json::parse;
+pub use json::{parse, unknown_members};
 pub use lower::{Options, lower, lower_all};
 #[cfg(fuzzing)]
 pub use mount_options::fuzz as fuzz_mount_options;
-pub use mount_options::option_names as mount_option_names;
-pub use problems::{Problems, Warnings};
+pub use mount_options::{option_names as mount_option_names, plain_names as plain_mount_options};
+pub use problems::{Problem, Problems, Warnings};
 pub use process::lower as lower_process;

@@ -25,6 +25,17 @@ pub struct Hierarchy {
     pub own: String,
 }
 
+/// What a layout offers to this process.
+#[derive(Debug)]
+pub struct Offer {
+    /// Which cgroups, in words.
+    pub version: &'static str,
+    /// The controllers that cgroups made here can have, sorted.
+    pub controllers: Vec<String>,
+    /// Where cgroups are made.
+    pub parent: PathBuf,
+}
+
 /// The host's hierarchies.
 #[derive(Debug, Clone, Default)]
 pub struct Layout {
@@ -53,6 +64,28 @@ impl Layout {
     /// Whether the host has cgroup v2 alone.
     pub fn is_v2(&self) -> bool {
         self.legacy.is_empty() && self.unified.is_some()
+    }
+
+    /// What there is for people to know.
+    pub fn offer(&self) -> Offer {
+        let words = |path: &Path| {
+            let text = hostfs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
+            text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut controllers: Vec<String> = self.legacy.iter().flat_map(|h| h.controllers.clone()).collect();
+        let (version, parent) = match (&self.unified, self.legacy.first()) {
+            (Some((mountpoint, own)), None) => {
+                // Containers are made beside the runtime's own cgroup.
+                let parent = own.rsplit_once('/').map_or("", |(parent, _)| parent);
+                controllers = words(&mountpoint.join(parent));
+                ("v2", mountpoint.join(parent))
+            }
+            (Some(_), Some(first)) => ("v1, and v2 without controllers", first.mountpoint.join(&first.own)),
+            (None, Some(first)) => ("v1", first.mountpoint.join(&first.own)),
+            (None, None) => ("none", PathBuf::from(ROOT)),
+        };
+        controllers.sort_unstable();
+        Offer { version, controllers, parent }
     }
 
     /// Takes in one line of /proc/self/cgroup: `4:memory:/path`.

@@ -6,6 +6,7 @@ mod dbus;
 mod device_program;
 mod devices_v1;
 mod freezers;
+mod lack;
 mod layout;
 mod limits;
 mod limits_v1;
@@ -33,12 +34,14 @@ pub fn fuzz_files(text: &str) {
 #[cfg(fuzzing)]
 pub use dbus::fuzz as fuzz_dbus;
 pub use freezers::Freezers;
+pub use lack::{lacks, systemd as ask_systemd};
 pub use layout::Layout;
 pub use limits::check;
 pub use node::{NotPermitted, Place};
 pub use setting::Old;
 pub use stats::{Stats, Usage};
 pub use unit::ANNOTATION as SYSTEMD_ANNOTATION;
+pub use v2::can_load_device_rules;
 
 use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};

@@ -333,6 +333,11 @@ fn load(code: &[bpf::Instruction]) -> std::io::Result<OwnedFd> {
     }
 }
 
+/// Whether the kernel takes device programs; the one that is tried is gone when this returns.
+pub fn can_load_device_rules() -> bool {
+    load(&device_program::compile(&[])).is_ok()
+}
+
 /// The programs on a cgroup that this runtime put there.
 fn own_programs(directory: BorrowedFd<'_>) -> Result<Vec<OwnedFd>> {
     let all = bpf::attached(directory).context("query device programs")?;

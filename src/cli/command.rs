@@ -9,6 +9,7 @@ use super::parse::Matches;
 use super::quantity;
 use super::signal::Signal;
 use super::update::Update;
+use crate::check;
 use crate::container::spec::{Example, Request};
 use crate::container::top::View;
 use crate::error::{Context, bail};
@@ -137,6 +138,13 @@ pub enum Command {
         /// The shape of the output.
         format: Format,
     },
+    /// Look at the host.
+    Doctor {
+        /// Print JSON.
+        json: bool,
+    },
+    /// Look at a bundle.
+    Check(check::Request),
     /// Write a config.json.
     Spec(Request),
     /// Explain a seccomp profile.
@@ -387,6 +395,25 @@ pub fn spec(matches: &Matches) -> Result<Command> {
         example,
         from,
     }))
+}
+
+/// `doctor`.
+pub fn doctor(matches: &Matches) -> Result<Command> {
+    Ok(Command::Doctor { json: format(matches)? == Format::Json })
+}
+
+/// `check`.
+pub fn check(matches: &Matches) -> Result<Command> {
+    let json = match matches.text("format")? {
+        None | Some("text") => false,
+        Some("json") => true,
+        Some(other) => bail!("invalid format option `{other}`: use text or json"),
+    };
+    let bundle = match (matches.path("bundle")?, matches.argument(0)?) {
+        (Some(_), Some(_)) => bail!("the bundle is given twice: by --bundle, and as an argument"),
+        (flag, argument) => flag.or_else(|| argument.map(PathBuf::from)),
+    };
+    Ok(Command::Check(check::Request { bundle, config: matches.path("config")?, json }))
 }
 
 /// `features`.

@@ -70,7 +70,7 @@ fn table(views: &[StateView]) -> String {
 }
 
 /// Columns of at least so many characters.
-fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]], least: usize) -> String {
+pub fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]], least: usize) -> String {
     let width = |column: usize| {
         let longest = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         (longest + 3).max(least)
@@ -89,7 +89,7 @@ fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]], least: usize) -> St
 }
 
 /// Control characters, which a path may hold, would break a row or drive the terminal.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     text.replace(|c: char| c.is_control(), "?")
 }
 
@@ -131,6 +131,11 @@ pub fn garbage(found: &[Garbage], format: Format, removed: bool) -> Result<Strin
 /// Whether standard output is a terminal.
 pub fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
+}
+
+/// Whether text on standard output may have colour: on a terminal, and unless NO_COLOR forbids it.
+pub fn has_colour() -> bool {
+    is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// The table of `events --format table`. `in_place` draws it over the last one on a terminal; otherwise the

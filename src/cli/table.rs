@@ -131,6 +131,24 @@ const ID_HELP: &str = "<container-id>";
 /// All commands, in alphabetical order.
 pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
+        name: "check",
+        arguments: "[bundle]",
+        least: 0,
+        most: 1,
+        raw_after: None,
+        summary: "say everything that is wrong with a bundle",
+        description: "Looks at a bundle without making anything and lists, each with its place in config.json, what is\n\
+            wrong (error), what this host lacks for it (host), and what is risky or without effect (warning).\n\
+            The exit status is 0 when nothing was found, 1 when `oxrun create` would fail, and 2 with warnings\n\
+            alone. docs/check.md has the rules and the JSON.",
+        flags: &[
+            BUNDLE,
+            value("config", &[], "FILE", "read this file instead of config.json in the bundle"),
+            value("format", &['f'], "FORMAT", "shape of the output: text (default) or json"),
+        ],
+        build: command::check,
+    },
+    CommandRow {
         name: "checkpoint",
         arguments: ID_HELP,
         least: 1,
@@ -213,6 +231,19 @@ pub static COMMANDS: &[CommandRow] = &[
             REGEX,
         ],
         build: command::delete,
+    },
+    CommandRow {
+        name: "doctor",
+        arguments: "",
+        least: 0,
+        most: 0,
+        raw_after: None,
+        summary: "say what this host offers to containers",
+        description: "Asks the kernel and the programs of this host what they offer to containers of this user, and lists\n\
+            it with what it is good for and, where it is missing, the remedy. Nothing is changed. The exit\n\
+            status is 0 when containers can run here, else 1.",
+        flags: &[FORMAT],
+        build: command::doctor,
     },
     CommandRow {
         name: "events",

@@ -103,7 +103,7 @@ pub fn create(
 }
 
 /// Decides where the cgroup will be; makes nothing.
-pub(super) fn cgroup_of(settings: Settings, plan: &Plan, id: &str, host: &Host) -> Result<Manager> {
+pub fn cgroup_of(settings: Settings, plan: &Plan, id: &str, host: &Host) -> Result<Manager> {
     match settings.cgroups {
         CgroupManager::Disabled => Ok(Manager::None),
         CgroupManager::Cgroupfs => Manager::new(&cgroup::Layout::probe()?, &plan.cgroup, id),

@@ -10,7 +10,7 @@ pub mod join;
 pub mod last;
 pub mod process;
 pub mod program;
-mod refusal;
+pub mod refusal;
 pub mod remount;
 pub mod sync;
 

@@ -289,7 +289,9 @@ pub fn new_filesystem(
         Err(Errno::NODEV) => bail!("the kernel has no filesystem `{kind}`: see /proc/filesystems"),
         other => other.doing(|| "open the filesystem")?,
     };
-    configure(&context, source, super_flags, data).map_err(|error| said_by_kernel(&context, error))?;
+    configure(&context, source, super_flags, data)
+        .and_then(|()| rustix::mount::fsconfig_create(&context).doing(|| "create the filesystem"))
+        .map_err(|error| said_by_kernel(&context, error))?;
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .doing(|| "make the mount")
         .map_err(|error| said_by_kernel(&context, error))
@@ -321,7 +323,14 @@ fn configure(
         }
         .doing(|| format!("set option `{key}`"))?;
     }
-    rustix::mount::fsconfig_create(context).doing(|| "create the filesystem")
+    Ok(())
+}
+
+/// Whether a filesystem takes options, for one who only looks: none is made. Not every filesystem says so
+/// before it is.
+pub fn try_options(kind: &str, super_flags: u64, data: &[(String, Option<String>)]) -> Result<()> {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).doing(|| "open the filesystem")?;
+    configure(&context, "", super_flags, data).map_err(|error| said_by_kernel(&context, error))
 }
 
 /// Adds the messages that the filesystem left for this context.

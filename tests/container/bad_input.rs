@@ -24,6 +24,10 @@ fn check(cases: &[Case]) {
         let named = outcome.stderr.contains(path);
         assert!(!is_oxrun() || named, "{what}: the error does not name {path}: {}", outcome.stderr);
         assert!(fs::metadata(&pid_file).is_err(), "{what}: pid file left");
+        if is_oxrun() {
+            let check = t.runtime(&["check"]);
+            assert_eq!(check.code, 1, "{what}: `check` finds nothing: {}", check.stdout);
+        }
         t.assert_clean();
         t.run().failed().one_line();
         t.assert_clean();
