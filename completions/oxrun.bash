@@ -1,14 +1,16 @@
 # bash completion for oxrun(8). By `make pages` from src/cli/table.rs.
 
-_oxrun_commands='checkpoint create delete events exec features gc kill list mounts pause ps restore resume run seccomp spec start state update help'
+_oxrun_commands='check checkpoint create delete doctor events exec features gc kill list mounts pause ps restore resume run seccomp spec start state update help'
 
 # The options of a command; '' has those before the command.
 _oxrun_options() {
     case $1 in
         '') echo '--debug --log --log-format --log-level --root --systemd-cgroup --trace --cgroup-manager --rootless --help --version' ;;
+        'check') echo '--bundle --config --format --help' ;;
         'checkpoint') echo '--image-path --work-path --parent-path --leave-running --pre-dump --tcp-established --tcp-close --tcp-skip-in-flight --ext-unix-sk --shell-job --lazy-pages --status-fd --page-server --file-locks --manage-cgroups-mode --empty-ns --auto-dedup --link-remap --network-lock --help' ;;
         'create') echo '--bundle --config --console-socket --pid-file --pidfd-socket --preserve-fds --no-pivot --no-new-keyring --no-subreaper --help' ;;
         'delete') echo '--force --regex --help' ;;
+        'doctor') echo '--format --help' ;;
         'events') echo '--stats --interval --format --follow --help' ;;
         'exec') echo '--process --env --cwd --user --additional-gids --cap --no-new-privs --apparmor --process-label --tty --detach --console-socket --pid-file --pidfd-socket --preserve-fds --cgroup --ignore-paused --help' ;;
         'features') echo '--help' ;;
@@ -39,6 +41,9 @@ _oxrun_value() {
         ':--trace') echo 'file' ;;
         ':--cgroup-manager') echo 'words cgroupfs systemd disabled' ;;
         ':--rootless') echo 'words true false auto' ;;
+        'check:-b' | 'check:--bundle') echo 'directory' ;;
+        'check:--config') echo 'file' ;;
+        'check:-f' | 'check:--format') echo 'words text json' ;;
         'checkpoint:--image-path') echo 'directory' ;;
         'checkpoint:--work-path') echo 'directory' ;;
         'checkpoint:--parent-path') echo 'directory' ;;
@@ -53,6 +58,7 @@ _oxrun_value() {
         'create:--pid-file') echo 'file' ;;
         'create:--pidfd-socket') echo 'file' ;;
         'create:--preserve-fds') echo 'free' ;;
+        'doctor:-f' | 'doctor:--format') echo 'words table json' ;;
         'events:--interval') echo 'free' ;;
         'events:-f' | 'events:--format') echo 'free' ;;
         'exec:-p' | 'exec:--process') echo 'file' ;;
@@ -116,6 +122,7 @@ _oxrun_value() {
 # COMMAND:INDEX to what this argument is.
 _oxrun_argument() {
     case $1 in
+        'check:0') echo 'directory' ;;
         'checkpoint:0') echo 'id' ;;
         'create:0') echo 'id' ;;
         'delete:0') echo 'id' ;;

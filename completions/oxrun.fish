@@ -5,10 +5,14 @@ function __oxrun_takes_value
     switch $argv[1]
         case ''
             contains -- $argv[2] --log --log-format --log-level --root --trace --cgroup-manager --rootless
+        case check
+            contains -- $argv[2] -b --bundle --config -f --format
         case checkpoint
             contains -- $argv[2] --image-path --work-path --parent-path --status-fd --page-server --manage-cgroups-mode --empty-ns --network-lock
         case create
             contains -- $argv[2] -b --bundle -f --config --console-socket --pid-file --pidfd-socket --preserve-fds
+        case doctor
+            contains -- $argv[2] -f --format
         case events
             contains -- $argv[2] --interval -f --format
         case exec
@@ -94,9 +98,11 @@ complete -c oxrun -n '__oxrun_in ""' -l cgroup-manager -x -a 'cgroupfs systemd d
 complete -c oxrun -n '__oxrun_in ""' -l rootless -x -a 'true false auto' -d 'tolerate missing rights to cgroups: true, false or auto (default)'
 complete -c oxrun -n '__oxrun_in ""' -s h -l help -d 'show this help'
 complete -c oxrun -n '__oxrun_in ""' -s v -s V -l version -d 'show the version'
+complete -c oxrun -n '__oxrun_at "" 0' -a check -d 'say everything that is wrong with a bundle'
 complete -c oxrun -n '__oxrun_at "" 0' -a checkpoint -d 'write a running container to images'
 complete -c oxrun -n '__oxrun_at "" 0' -a create -d 'create a container'
 complete -c oxrun -n '__oxrun_at "" 0' -a delete -d 'remove a container and all it holds'
+complete -c oxrun -n '__oxrun_at "" 0' -a doctor -d 'say what this host offers to containers'
 complete -c oxrun -n '__oxrun_at "" 0' -a events -d 'show statistics and events of a container'
 complete -c oxrun -n '__oxrun_at "" 0' -a exec -d 'run another process in a container'
 complete -c oxrun -n '__oxrun_at "" 0' -a features -d 'show what this binary supports'
@@ -115,7 +121,12 @@ complete -c oxrun -n '__oxrun_at "" 0' -a start -d 'run the program of a created
 complete -c oxrun -n '__oxrun_at "" 0' -a state -d 'show the state of a container'
 complete -c oxrun -n '__oxrun_at "" 0' -a update -d 'change the limits of a container'
 complete -c oxrun -n '__oxrun_at "" 0' -a help -d 'show the help of a command'
-complete -c oxrun -n '__oxrun_at help 0' -a 'checkpoint create delete events exec features gc kill list mounts pause ps restore resume run seccomp spec start state update'
+complete -c oxrun -n '__oxrun_at help 0' -a 'check checkpoint create delete doctor events exec features gc kill list mounts pause ps restore resume run seccomp spec start state update'
+complete -c oxrun -n '__oxrun_in check' -s b -l bundle -x -a '(__fish_complete_directories (commandline -ct))' -d 'the bundle directory (default: the current one)'
+complete -c oxrun -n '__oxrun_in check' -l config -r -F -d 'read this file instead of config.json in the bundle'
+complete -c oxrun -n '__oxrun_in check' -s f -l format -x -a 'text json' -d 'shape of the output: text (default) or json'
+complete -c oxrun -n '__oxrun_in check' -s h -l help -d 'show this help'
+complete -c oxrun -n '__oxrun_at check 0' -a '(__fish_complete_directories (commandline -ct))'
 complete -c oxrun -n '__oxrun_in checkpoint' -l image-path -x -a '(__fish_complete_directories (commandline -ct))' -d 'the directory of the images (default: checkpoint in the current one)'
 complete -c oxrun -n '__oxrun_in checkpoint' -l work-path -x -a '(__fish_complete_directories (commandline -ct))' -d 'the directory of logs and passing files (default: that of the images)'
 complete -c oxrun -n '__oxrun_in checkpoint' -l parent-path -x -a '(__fish_complete_directories (commandline -ct))' -d 'the images of an earlier --pre-dump, relative to --image-path'
@@ -152,6 +163,8 @@ complete -c oxrun -n '__oxrun_in delete' -s f -l force -d 'kill the container fi
 complete -c oxrun -n '__oxrun_in delete' -s r -l regex -d 'the id is a regular expression: do it to every container whose id has a match'
 complete -c oxrun -n '__oxrun_in delete' -s h -l help -d 'show this help'
 complete -c oxrun -n '__oxrun_at delete 0' -a '(__oxrun_ids)'
+complete -c oxrun -n '__oxrun_in doctor' -s f -l format -x -a 'table json' -d 'shape of the output: table (default) or json'
+complete -c oxrun -n '__oxrun_in doctor' -s h -l help -d 'show this help'
 complete -c oxrun -n '__oxrun_in events' -l stats -d 'print statistics once and end'
 complete -c oxrun -n '__oxrun_in events' -l interval -x -d 'time between statistics, like 100ms or 1m30s (default: 5s)'
 complete -c oxrun -n '__oxrun_in events' -s f -l format -x -d 'json (default) or table, which needs no container-id'
