@@ -256,7 +256,8 @@ mod tests {
     #[test]
     fn a_program_without_an_end_is_not_explained() {
         let spec: Seccomp = json::parse(br#"{"defaultAction":"SCMP_ACT_ALLOW"}"#).unwrap();
-        let policy = Policy::read(&spec, "", Unknown::Skipped, &mut Problems::default(), &mut Vec::new());
+        let policy =
+            Policy::read(&spec, "", Unknown::Skipped, &mut Problems::default(), &mut Warnings::default());
         let query = Query { arch: None, syscall: None, args: Vec::new() };
         let error = explain_call(&mut String::new(), &policy, &[], &query, "read").unwrap_err();
         assert_eq!(error.to_string(), "run the program for `read`: it does not end");
