@@ -6,7 +6,7 @@ use super::Subject;
 use super::report::{Findings, Level};
 use crate::bundle::plan::{Mount, MountSource, Process, SymlinkSource};
 use crate::hostfs;
-use crate::init::refusal;
+use crate::init::refusal::{self, View};
 use crate::near;
 use crate::rootfs::path::{Links, Root};
 use rustix::fs::{FileType, OFlags};
@@ -62,7 +62,7 @@ fn program(subject: &Subject, root: &Root, process: &Process, findings: &mut Fin
     let level = if subject.has_early_hooks() { Level::Warning } else { Level::Error };
     let mut push = |text: String| findings.push(level, "process.args[0]", text);
     match candidates.iter().find(|candidate| is_program(root, candidate)) {
-        Some(found) => match refusal::explain(root, found.as_bytes(), Errno::NOENT) {
+        Some(found) => match refusal::explain(&View::of(root, process), found.as_bytes(), Errno::NOENT) {
             Some(why) if !is_emulated(&why) => push(format!("`{found}` cannot be executed: {why}")),
             _ => {}
         },
@@ -74,13 +74,14 @@ fn program(subject: &Subject, root: &Root, process: &Process, findings: &mut Fin
                 push(format!("`{there}` is no regular file that may be executed: chmod +x, or another path"))
             }
             None if name.contains('/') => {
-                let why = refusal::explain(root, candidates.concat().as_bytes(), Errno::NOENT);
+                let why =
+                    refusal::explain(&View::of(root, process), candidates.concat().as_bytes(), Errno::NOENT);
                 let why = why.unwrap_or_else(|| "it is not in the container".to_owned());
                 push(format!("`{name}` cannot be executed: {why}"));
             }
             None => {
                 push(format!("`{name}` is in no directory of PATH ({path})"));
-                findings.suggest_name(refusal::near_in_path(root, path.as_bytes(), name));
+                findings.suggest_name(refusal::near_in_path(&View::of(root, process), path.as_bytes(), name));
             }
         },
     }

@@ -50,7 +50,7 @@ fn subordinate(which: &str, uid: u32, own: u32, map: &[IdMap], findings: &mut Fi
         findings.suggest("install it (package uidmap), or map the own id alone");
         return;
     }
-    let name = output::owner(uid);
+    let name = output::Owners::default().name(uid);
     let has = probe::subordinate(which, uid, &name);
     let mine = Ids { first: own.into(), count: 1 };
     for (i, line) in map.iter().enumerate() {

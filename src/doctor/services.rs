@@ -106,7 +106,7 @@ fn security(rows: &mut Rows) {
 fn ids(host: &Host, rows: &mut Rows) {
     rows.area("ids");
     let uid = rustix::process::geteuid().as_raw();
-    let name = output::owner(uid);
+    let name = output::Owners::default().name(uid);
     if host.is_privileged() {
         rows.add_row("id maps", State::Yes, "root maps any ids", "");
         return;
@@ -152,9 +152,7 @@ fn criu_offer() -> Result<(String, String)> {
             format!("{tracking} --pre-dump, {lazy} --lazy-pages"),
         ))
     };
-    let offered = offer();
-    criu.finish()?;
-    offered
+    offer()
 }
 
 fn state(root: &Path, rows: &mut Rows) {
