@@ -91,8 +91,15 @@ impl Identity {
 /// The inode number of a pidfd; none on kernels where all have the same (before Linux 6.9).
 fn pidfs_inode(pidfd: &OwnedFd) -> Result<Option<u64>, Errno> {
     const PID_FS_MAGIC: u64 = 0x5049_4446;
-    let kind = rustix::fs::fstatfs(pidfd)?.f_type.cast_unsigned();
-    (kind == PID_FS_MAGIC).then(|| rustix::fs::fstat(pidfd).map(|stat| stat.st_ino)).transpose()
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    let has_numbers = match KNOWN.get() {
+        Some(known) => *known,
+        None => {
+            let kind = rustix::fs::fstatfs(pidfd)?.f_type.cast_unsigned();
+            *KNOWN.get_or_init(|| kind == PID_FS_MAGIC)
+        }
+    };
+    has_numbers.then(|| rustix::fs::fstat(pidfd).map(|stat| stat.st_ino)).transpose()
 }
 
 /// Whether the process of a pidfd has ended.

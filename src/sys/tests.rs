@@ -285,6 +285,7 @@ fn signals() {
     unknown(&[libc::SYS_rt_sigprocmask], || {
         refused(signal::set_mask(signal::Set::NONE), Errno::NOSYS);
         refused(signal::block_all(), Errno::NOSYS);
+        refused(signal::block(signal::Set::ALL), Errno::NOSYS);
     });
     unknown(&[libc::SYS_rt_sigaction, libc::SYS_signalfd4], || {
         refused(signal::reset_for_exec(), Errno::NOSYS);
