@@ -272,6 +272,7 @@ fn processes() {
 fn filters() {
     fails(process::seccomp(&[], 0), &[libc::EINVAL]);
     fails(process::seccomp(&[], 1 << 30), &[libc::EINVAL]);
+    fails(process::seccomp_listener(&[], 0), &[libc::EINVAL]);
     assert!(!process::seccomp_has_flag(1 << 30));
 }
 
