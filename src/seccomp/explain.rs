@@ -254,6 +254,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_cannot_be_explained_is_an_error() {
+        let error = |profile: &str, args: Vec<u64>| {
+            let query = Query { arch: None, syscall: Some("read".into()), args };
+            explain(&json::parse(profile.as_bytes()).unwrap(), &query).unwrap_err().to_string()
+        };
+        let many = error(r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#, vec![0; 7]);
+        assert_eq!(many, "explain `read`: a call has at most 6 arguments");
+        assert!(error(r#"{"defaultAction":"SCMP_ACT_NOPE"}"#, Vec::new()).contains("SCMP_ACT_NOPE"));
+    }
+
+    #[test]
     fn a_program_without_an_end_is_not_explained() {
         let spec: Seccomp = json::parse(br#"{"defaultAction":"SCMP_ACT_ALLOW"}"#).unwrap();
         let policy =

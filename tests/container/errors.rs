@@ -279,9 +279,9 @@ fn about_a_new_proc_in_a_user_namespace_where_the_host_s_is_covered() {
         t.config["linux"][key] = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
     }
     t.write_config();
-    let command = t.in_user_namespace("mount --bind /etc /proc/sys", &["create", &t.id]);
+    let command = t.in_user_namespace("mount --bind /etc /proc/irq", &["create", &t.id]);
     let text = "the host's own proc is partly covered, so a user namespace may not mount a new one: ";
-    t.spawn(command).wait().failed().one_line().says(&[text, "/proc"]);
+    t.spawn(command).wait().failed().one_line().says(&[text]);
     t.assert_clean();
 }
 
