@@ -291,6 +291,7 @@ fn signals() {
     unknown(&[libc::SYS_rt_sigaction, libc::SYS_signalfd4], || {
         refused(signal::reset_for_exec(), Errno::NOSYS);
         refused(signal::default_dispositions(), Errno::NOSYS);
+        refused(signal::is_ignored(libc::SIGINT), Errno::NOSYS);
         assert_eq!(signal::PipeIgnored::new().err(), Some(Errno::NOSYS));
         refused(signal::descriptor(signal::Set::ALL), Errno::NOSYS);
     });

@@ -250,7 +250,11 @@ fn about_the_helpers_that_map_ids() {
         .into_iter()
         .find(|path| Path::new(path).exists());
     let (with, without) = match &there {
-        Some(path) => (format!("mount --bind {helper} {path}"), format!("mount --bind /etc/hostname {path}")),
+        Some(path) => {
+            let plain = t.path("plain");
+            fs::write(&plain, "no program").unwrap();
+            (format!("mount --bind {helper} {path}"), format!("mount --bind {plain} {path}"))
+        }
         None => {
             let place = "mount -t tmpfs tmpfs /usr/local/sbin; cp";
             let (name, mode) = ("/usr/local/sbin/newuidmap", "chmod 644 /usr/local/sbin/newuidmap");
