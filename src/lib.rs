@@ -77,7 +77,7 @@ fn invoke(arguments: Vec<OsString>) -> Result<u8> {
 }
 
 fn dispatch(global: &Global, command: Command) -> Result<u8> {
-    let root = state_root(global);
+    let root = state_root(global)?;
     match command {
         Command::Help(topic) => output::print(&help::help(topic))?,
         Command::Version => output::print(&help::version())?,
@@ -99,9 +99,9 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Spec(request) => container::spec::write(&request)?,
         Command::Create(args) => {
             let states = StateDir::open_or_create(&root)?;
-            create::create(&states, settings(global), &args, StartBy::Socket, true)?;
+            create::create(&states, settings(global)?, &args, StartBy::Socket, true)?;
         }
-        Command::Run(args) => return run::run(&StateDir::open_or_create(&root)?, settings(global), &args),
+        Command::Run(args) => return run::run(&StateDir::open_or_create(&root)?, settings(global)?, &args),
         Command::Start { id } => start::start(&existing(&root, &id)?, &id)?,
         Command::State { id } => {
             output::print(&output::state(&inspect::state(&existing(&root, &id)?, &id)?)?)?;
@@ -137,7 +137,7 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         }
         Command::Checkpoint(args) => checkpoint::checkpoint(&existing(&root, &args.id)?, &args)?,
         Command::Restore(args) => {
-            return restore::restore(&StateDir::open_or_create(&root)?, settings(global), &args);
+            return restore::restore(&StateDir::open_or_create(&root)?, settings(global)?, &args);
         }
         Command::Update(args) => update::update(&existing(&root, &args.id)?, &args)?,
         Command::Top(view) => match (StateDir::open(&root)?, &view.id) {
@@ -171,8 +171,8 @@ fn no_process(error: &anyhow::Error) -> u8 {
 }
 
 /// Where the states are.
-fn state_root(global: &Global) -> PathBuf {
-    global.root.clone().unwrap_or_else(|| cli::root::default_root(global.rootless))
+fn state_root(global: &Global) -> Result<PathBuf> {
+    global.root.clone().map_or_else(|| cli::root::default_root(global.rootless), Ok)
 }
 
 /// The state directory for a command on an existing container.
@@ -185,13 +185,14 @@ fn existing(root: &std::path::Path, id: &str) -> Result<StateDir> {
 }
 
 /// The cgroup driver is what the caller asked for.
-fn settings(global: &Global) -> Settings {
+fn settings(global: &Global) -> Result<Settings> {
     let cgroups = match (global.cgroup_manager, global.systemd_cgroup) {
         (Some(manager), _) => manager,
         (None, true) => CgroupManager::Systemd,
         (None, false) => CgroupManager::Cgroupfs,
     };
-    Settings { cgroups, tolerate_missing_rights: cli::root::tolerates_missing_rights(global.rootless) }
+    let tolerate_missing_rights = cli::root::tolerates_missing_rights(global.rootless)?;
+    Ok(Settings { cgroups, tolerate_missing_rights })
 }
 
 /// Without a state directory there is no container; one that was named must be there.

@@ -3,9 +3,9 @@
 
 use super::json;
 use super::spec::Spec;
-use crate::error::{Context, bail};
+use crate::error::{Context, Doing, bail};
 use crate::hostfs;
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,8 @@ pub fn read(directory: &Path, config: Option<&Path>) -> anyhow::Result<Bundle> {
     let path = hostfs::canonical(directory).with_context(|| {
         format!("open bundle `{}`: give the directory with config.json by --bundle", directory.display())
     })?;
-    if !hostfs::is_directory(&path) {
+    let about = hostfs::stat(&path).doing(|| format!("open bundle `{}`", path.display()))?;
+    if FileType::from_raw_mode(about.st_mode) != FileType::Directory {
         bail!("open bundle `{}`: not a directory; give the one that holds config.json", path.display());
     }
     let config = path.join(config.unwrap_or(Path::new("config.json")));

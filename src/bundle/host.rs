@@ -1,7 +1,8 @@
 //! What the lowering must know of the machine: a handful of facts, probed once per command.
 
-use crate::error::Context;
+use crate::error::{Context, Doing};
 use crate::hostfs;
+use rustix::io::Errno;
 use std::sync::OnceLock;
 
 /// Facts about the machine and the caller.
@@ -27,7 +28,7 @@ impl Host {
         Ok(Host {
             euid: rustix::process::geteuid().as_raw(),
             in_user_namespace: in_user_namespace()?,
-            cgroup_v2: hostfs::filesystem_type("/sys/fs/cgroup").is_ok_and(|magic| magic == CGROUP2_MAGIC),
+            cgroup_v2: is_cgroup_v2()?,
             last_capability: last.trim().parse().context("read `/proc/sys/kernel/cap_last_cap`")?,
         })
     }
@@ -51,6 +52,15 @@ pub fn in_user_namespace() -> anyhow::Result<bool> {
     match KNOWN.get() {
         Some(known) => Ok(*known),
         None => read("/proc/self/uid_map").map(|map| *KNOWN.get_or_init(|| !is_initial_map(&map))),
+    }
+}
+
+/// Whether the unified hierarchy is mounted where all look for it; nothing need be.
+fn is_cgroup_v2() -> anyhow::Result<bool> {
+    match hostfs::filesystem_type("/sys/fs/cgroup") {
+        Ok(magic) => Ok(magic == CGROUP2_MAGIC),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno).doing(|| "look at `/sys/fs/cgroup`"),
     }
 }
 

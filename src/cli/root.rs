@@ -2,28 +2,29 @@
 
 use super::command::Rootless;
 use crate::bundle::host::in_user_namespace;
+use anyhow::Result;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// `/run/oxrun`, or `$XDG_RUNTIME_DIR/oxrun` for a caller without root. All commands on one
 /// container must come to the same answer, also from engines that pass no variable but
 /// XDG_RUNTIME_DIR, or that one empty.
-pub fn default_root(rootless: Rootless) -> PathBuf {
-    choose(&Caller {
+pub fn default_root(rootless: Rootless) -> Result<PathBuf> {
+    Ok(choose(&Caller {
         root: rustix::process::geteuid().is_root(),
-        in_user_namespace: in_user_namespace().unwrap_or(false),
+        in_user_namespace: in_user_namespace()?,
         runtime_dir: std::env::var_os("XDG_RUNTIME_DIR"),
         user: std::env::var_os("USER"),
         rootless,
-    })
+    }))
 }
 
 /// Whether missing rights to cgroups are tolerated: by default for everyone but the host's root.
-pub fn tolerates_missing_rights(rootless: Rootless) -> bool {
+pub fn tolerates_missing_rights(rootless: Rootless) -> Result<bool> {
     match rootless {
-        Rootless::True => true,
-        Rootless::False => false,
-        Rootless::Auto => !rustix::process::geteuid().is_root() || in_user_namespace().unwrap_or(false),
+        Rootless::True => Ok(true),
+        Rootless::False => Ok(false),
+        Rootless::Auto => Ok(!rustix::process::geteuid().is_root() || in_user_namespace()?),
     }
 }
 

@@ -6,6 +6,7 @@ use super::delete;
 use super::error::Error;
 use super::hooks;
 use super::identity::ended_unexecuted;
+use super::inspect;
 use super::notify::Proxy;
 use super::statedir::{Entry, Lock, StateDir, Status};
 use crate::error::{anyhow, bail};
@@ -22,6 +23,10 @@ pub fn start(states: &StateDir, id: &str) -> Result<()> {
     let state = entry.state()?;
     let (status, init) = entry.status(&state)?;
     match status {
+        // Init could not answer, and whoever deletes the container would wait for this command's lock.
+        Status::Created if inspect::with_paused(status, &state)? == Status::Paused => {
+            bail!(Error::WrongState("cannot start a container in the paused state: resume it first".into()))
+        }
         Status::Created => {}
         Status::Running | Status::Paused => {
             bail!(Error::WrongState("cannot start an already running container".into()))

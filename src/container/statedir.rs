@@ -97,8 +97,10 @@ impl StateDir {
                 text(errno)
             )
         };
+        // Before there is something to take back.
+        let root = self.root_again()?;
         let (temporary, dir) = self.make_locked_dir().map_err(in_root)?;
-        let entry = Entry { root: self.root_again()?, dir, id: id.to_string() };
+        let entry = Entry { root, dir, id: id.to_string() };
         let filled = entry.write_file(CONFIG, config).and_then(|()| entry.write_state(creating));
         let placed = filled.and_then(|()| {
             let (root, flags) = (&self.root, RenameFlags::NOREPLACE);
@@ -109,8 +111,7 @@ impl StateDir {
             }
         });
         if placed.is_err() {
-            // What cannot be removed is swept up by a later command; the first error counts.
-            let _ = remove_tree(self.root.as_fd(), &temporary, &entry.dir);
+            self.unmake(&temporary, &entry.dir);
         }
         placed.map(|()| entry)
     }
@@ -125,19 +126,32 @@ impl StateDir {
                 Err(Errno::EXIST) => continue,
                 made => made?,
             }
-            match open_dir(self.root.as_fd(), Path::new(&name)) {
-                Ok(dir) => {
-                    flock(&dir, Lock::Exclusive)?;
-                    if is_linked(&self.root, &name, &dir)? {
-                        return Ok((name, dir));
-                    }
-                    busy = Errno::BUSY;
+            let locked = open_dir(self.root.as_fd(), Path::new(&name)).and_then(|dir| {
+                flock(&dir, Lock::Exclusive)?;
+                Ok(is_linked(&self.root, &name, &dir)?.then_some(dir))
+            });
+            match locked {
+                Ok(Some(dir)) => return Ok((name, dir)),
+                Ok(None) | Err(Errno::NOENT) => busy = Errno::BUSY,
+                Err(errno) => {
+                    // Nothing is in it; if it cannot be removed a later command sweeps it up.
+                    let _ = rustix::fs::unlinkat(&self.root, &name, AtFlags::REMOVEDIR);
+                    return Err(errno);
                 }
-                Err(Errno::NOENT) => busy = Errno::BUSY,
-                Err(errno) => return Err(errno),
             }
         }
         Err(busy)
+    }
+
+    /// Takes back what `reserve` has made, without opening anything: there may be no descriptor left. What
+    /// cannot be removed is swept up by a later command; the first error counts.
+    fn unmake(&self, temporary: &str, dir: &OwnedFd) {
+        for file in [CONFIG, STATE] {
+            for name in [file.to_string(), temporary_of(file)] {
+                let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
+            }
+        }
+        let _ = rustix::fs::unlinkat(&self.root, temporary, AtFlags::REMOVEDIR);
     }
 
     /// Whether an existing id is what a killed runtime left: its creator died at work, or there is no
@@ -420,18 +434,18 @@ impl Entry {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = std::fs::File::from(rustix::fs::openat(&self.dir, name, flags, Mode::empty())?);
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+        file.read_to_end(&mut bytes).map_err(|error| number_of(&error))?;
         Ok(bytes)
     }
 
     /// Writes a file under a temporary name and gives it its name, at once also where there is one.
     fn write_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let temporary = format!(".{name}");
+        let temporary = temporary_of(name);
         let write = || -> Result<(), Errno> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mut file =
                 std::fs::File::from(rustix::fs::openat(&self.dir, &temporary, flags, PRIVATE_FILE)?);
-            file.write_all(bytes).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+            file.write_all(bytes).map_err(|error| number_of(&error))?;
             self.place(&temporary, name)
         };
         write().map_err(failed(format!("write {name} of `{}`", self.id)))
@@ -456,6 +470,17 @@ fn has_start_socket(at: BorrowedFd<'_>, path: &str, id: &str) -> Result<bool> {
         Err(Errno::NOENT) => Ok(false),
         Err(errno) => Err(failed(format!("examine {START_SOCKET} of `{id}`"))(errno)),
     }
+}
+
+/// The standard library's own errors have no number: no memory for what is read, nothing written.
+fn number_of(error: &std::io::Error) -> Errno {
+    let own = if error.kind() == std::io::ErrorKind::OutOfMemory { Errno::NOMEM } else { Errno::IO };
+    Errno::from_io_error(error).unwrap_or(own)
+}
+
+/// The name that a file of a container has while it is written.
+fn temporary_of(name: &str) -> String {
+    format!(".{name}")
 }
 
 fn start_socket() -> Result<OwnedFd, Errno> {

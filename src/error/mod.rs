@@ -4,6 +4,7 @@
 
 mod record;
 mod step;
+mod words;
 
 #[cfg(test)]
 mod page;
@@ -228,6 +229,9 @@ pub fn text(errno: Errno) -> String {
 
 /// The reason in lower case without the number: `no such file or directory`.
 pub fn why(error: &io::Error) -> String {
+    if let Some(words) = error.raw_os_error().and_then(words::of) {
+        return words.to_string();
+    }
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();

@@ -29,6 +29,7 @@ mod exec;
 mod exec_errors;
 mod gc;
 mod hooks;
+mod host_limits;
 mod lifecycle;
 mod mount_options;
 mod mounts;
