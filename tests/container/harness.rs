@@ -545,7 +545,7 @@ impl Sandbox {
             self.containers().iter().map(|c| format!("state directory {c}")).collect();
         found.extend(host::cgroups_with(&self.id).iter().map(|c| format!("cgroup {}", c.display())));
         found.extend(host::mounts_with(&[&directory, &self.id]).iter().map(|m| format!("mount {m}")));
-        let processes = host::processes_with(&self.id).into_iter().chain(host::processes_with(&directory));
+        let processes = host::processes_with_any(&[&self.id, &directory]).into_iter();
         found.extend(processes.map(|(pid, line)| format!("process {pid} {line}")));
         found
     }

@@ -42,13 +42,17 @@ fn walk(directory: &Path, depth: usize, see: &mut dyn FnMut(&Path)) {
 }
 
 /// Live processes whose command line, environment or control group mentions the word.
-/// Zombies are left out: only their parent can remove them.
 pub fn processes_with(word: &str) -> Vec<(i32, String)> {
+    processes_with_any(&[word])
+}
+
+/// Those that mention one of the words. Zombies are left out: only their parent can remove them.
+pub fn processes_with_any(words: &[&str]) -> Vec<(i32, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
         if pid != std::process::id() as i32
-            && belongs(pid, word)
+            && belongs(pid, words)
             && process_state(pid).is_some_and(|s| s != 'Z')
         {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -59,10 +63,11 @@ pub fn processes_with(word: &str) -> Vec<(i32, String)> {
     found
 }
 
-fn belongs(pid: i32, word: &str) -> bool {
+fn belongs(pid: i32, words: &[&str]) -> bool {
     ["cmdline", "environ", "cgroup"].iter().any(|file| {
         let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).contains(word)
+        let text = String::from_utf8_lossy(&bytes);
+        words.iter().any(|word| text.contains(word))
     })
 }
 

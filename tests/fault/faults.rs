@@ -39,6 +39,12 @@ const MOUNT: &[c_int] = &[ENOMEM, EPERM, ENOSPC];
 const NEVER: &[c_int] = &[];
 
 const ROWS: &[Row] = &[
+    (SYS_access, "access", Path(0), &[EACCES, EIO]),
+    (SYS_stat, "stat", Path(0), &[EIO, EACCES]),
+    (SYS_lstat, "lstat", Path(0), &[EIO, EACCES]),
+    (SYS_pipe, "pipe", Nothing, &[EMFILE, ENFILE]),
+    (SYS_fork, "fork", Nothing, &[EAGAIN, ENOMEM]),
+    (SYS_vfork, "vfork", Nothing, &[EAGAIN, ENOMEM]),
     (SYS_accept4, "accept4", File(0), &[EMFILE, ENOMEM]),
     (SYS_arch_prctl, "arch_prctl", Nothing, NEVER),
     (SYS_bind, "bind", Nothing, &[ENOSPC, ENOMEM]),

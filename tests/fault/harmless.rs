@@ -5,8 +5,8 @@
 use crate::tracer::{Action, Call};
 use libc::*;
 
-/// How many calls the C library and the language's runtime make before the program's first line.
-const START_UP: usize = 40;
+/// How many calls the C library makes before the program's first line.
+const START_UP: usize = 6;
 
 /// Why a command may succeed although this call failed; none: it may not.
 pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&'static str> {
@@ -18,7 +18,7 @@ pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&
         };
     }
     if role == "host" && index < START_UP {
-        return Some("start-up code of the language, which goes on without");
+        return Some("start-up code of the C library, which goes on without");
     }
     let cgroup = call.object.starts_with("/sys/fs/cgroup") || call.object.ends_with("/cgroup");
     match call.number {
@@ -29,14 +29,15 @@ pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&
         SYS_fsopen | SYS_fsconfig | SYS_fsmount | SYS_open_tree | SYS_mount_setattr | SYS_move_mount => {
             Some("an older way to mount is tried")
         }
-        SYS_statx | SYS_statfs | SYS_fstatfs | SYS_newfstatat | SYS_fstat | SYS_open | SYS_openat
-        | SYS_openat2 | SYS_read
+        SYS_statx | SYS_statfs | SYS_fstatfs | SYS_newfstatat | SYS_stat | SYS_fstat | SYS_open
+        | SYS_openat | SYS_openat2 | SYS_read
             if cgroup =>
         {
             Some("the cgroup is found another way, or what could not be read is not needed")
         }
         SYS_open | SYS_openat | SYS_openat2 | SYS_read | SYS_fstat
-            if call.object.ends_with("/etc/passwd") || call.object.contains("/fd/") =>
+            if ["/etc/passwd", "/fd"].iter().any(|end| call.object.ends_with(end))
+                || call.object.contains("/fd/") =>
         {
             Some("HOME is / then")
         }
@@ -47,6 +48,9 @@ pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&
         SYS_write if call.object.ends_with("/freezer.state") => {
             Some("a killed process that has ended need not be thawed")
         }
+        SYS_unlinkat if cgroup => Some("cgroups that are not removed at once are removed with a second try"),
+        SYS_fcntl if call.object.ends_with(" 0x2") => Some("the C library repeats what O_CLOEXEC has done"),
+        SYS_close_range => Some("in a hook's process descriptors are closed one by one then"),
         SYS_getcwd => Some("the working directory is entered again as its user"),
         SYS_read if call.object.starts_with("pipe:") => Some("what a hook prints only goes into an error"),
         SYS_mknodat => Some("the host's device is mounted instead, as in a user namespace"),

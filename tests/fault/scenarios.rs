@@ -55,6 +55,8 @@ impl Scenario {
         self.console.as_ref().unwrap().set_nonblocking(true).unwrap();
         let network = self.t.id.replace("oxt-", "oxn-");
         host_command("ip", &["netns", "add", &network]).ok();
+        // Where tools/fault finds what to remove when this is interrupted.
+        fs::write(self.t.path("network"), &network).unwrap();
         self.network = Some(network);
         let hook = json!([{"path": "/bin/true"}]);
         let kinds =

@@ -12,6 +12,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// What came of the faults.
@@ -41,6 +42,9 @@ fn limit() -> Duration {
     Duration::from_secs(60) * times.unwrap_or(1)
 }
 
+/// After so many findings a scenario ends.
+const ENOUGH: usize = 30;
+
 /// With FAULT=all every call, else one in so many.
 fn step() -> usize {
     match std::env::var("FAULT").as_deref() {
@@ -50,7 +54,7 @@ fn step() -> usize {
     }
 }
 
-/// All faults of a scenario; panics with all that went wrong.
+/// All faults of a scenario, counted in a line of standard error; panics with all that went wrong.
 pub fn sweep(scenario: Scenario) {
     let sweep = Sweep::new(scenario);
     let (calls, faults) = sweep.faults();
@@ -58,7 +62,11 @@ pub fn sweep(scenario: Scenario) {
     let mut wrong = Vec::new();
     let began = Instant::now();
     for fault in &faults {
-        match sweep.one(fault) {
+        if wrong.len() >= ENOUGH {
+            wrong.push("and no further ones were made".to_string());
+            break;
+        }
+        match sweep.one_or_panic(fault) {
             Ok(End::Failed) => counts.failed += 1,
             Ok(End::Succeeded) => counts.succeeded += 1,
             Ok(End::Died) => counts.died += 1,
@@ -66,8 +74,9 @@ pub fn sweep(scenario: Scenario) {
             Err(text) => wrong.push(text),
         }
     }
+    let found = if wrong.is_empty() { "FAULT" } else { "FOUND" };
     let line = format!(
-        "FAULT | {} | {calls} | {} | {} | {} | {} | {} |\n",
+        "{found} | {} | {calls} | {} | {} | {} | {} | {} |\n",
         sweep.scenario.name,
         faults.len(),
         counts.failed,
@@ -136,6 +145,19 @@ impl Sweep {
         (calls, faults)
     }
 
+    /// One fault; what is wrong after it, also where that shows by a wait that was too long.
+    fn one_or_panic(&self, fault: &Fault) -> Result<End, String> {
+        let result = catch_unwind(AssertUnwindSafe(|| self.one(fault)));
+        result.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            let text =
+                format!("{}: {} #{} {:?}: {text}", self.scenario.name, fault.role, fault.index, fault.action);
+            writeln!(&self.log, "WRONG\t{text}").unwrap();
+            let cleaned = self.clean_up(&Trace::default());
+            Err(format!("{text}{}", cleaned.err().map(|left| format!("; {left}")).unwrap_or_default()))
+        })
+    }
+
     /// One fault; what is wrong after it.
     fn one(&self, fault: &Fault) -> Result<End, String> {
         let trace = self.run(Some(fault));
@@ -178,12 +200,13 @@ impl Sweep {
         if fault.action == Action::Kill && fault.role == "host" {
             return if trace.status == 128 + 9 { Ok(End::Killed) } else { Err("was not killed".into()) };
         }
-        if let Some(wrong) = self.scenario.wrong_after_failure() {
-            return Err(wrong);
-        }
+        // It could undo nothing, as if it had been killed.
         if trace.status >= 128 && trace.status != 255 {
             let may = harmless::may_die(&fault.role, fault.index(), call);
             return if may { Ok(End::Died) } else { Err("died".into()) };
+        }
+        if let Some(wrong) = self.scenario.wrong_after_failure() {
+            return Err(wrong);
         }
         self.judge_text(fault, *errno, trace)
     }
