@@ -1,7 +1,7 @@
 //! What a caller hands on from others: ids, users, capabilities, long values; the state directory
 //! (R11, R13, R14, R23).
 
-use super::{outside, snapshot};
+use super::{Dev, Owner, everywhere, outside, snapshot};
 use crate::config;
 use crate::harness::{Sandbox, is_oxrun, note_skip};
 use serde_json::{Value, json};
@@ -109,4 +109,35 @@ fn no_socket_is_abstract() {
     assert!(!own.is_empty() || !is_oxrun(), "init waits on a socket: {inodes:?}");
     assert!(own.iter().all(|line| !line.contains('@')), "{own:?}");
     t.finish();
+}
+
+#[test]
+fn ids_groups_and_capabilities_hold_in_any_variant() {
+    everywhere(|t, dev, owner| {
+        if dev == Dev::Link {
+            return;
+        }
+        // A name of digits in the image, and capabilities that a file could make inheritable.
+        fs::write(t.rootfs().join("etc/passwd"), "1:x:0:0::/evil:/bin/sh\nroot:x:0:0::/root:/bin/sh\n")
+            .unwrap();
+        let rootless = owner == Owner::Rootless;
+        let uid = if rootless { 0 } else { 1 };
+        t.config["process"]["user"] = json!({"uid": uid, "gid": uid});
+        let holds = |report: &Value, who: &str| {
+            let status = &report["status"];
+            let four = [uid; 4].map(|id| id.to_string()).join(" ");
+            assert_eq!((&status["Uid"], &status["Gid"]), (&json!(four), &json!(four)), "{who}: {status}");
+            assert_eq!(status["CapInh"], "0000000000000000", "{who}: {status}");
+            // An ordinary user cannot leave groups, and has none here.
+            assert!(status["Groups"] == "" || rootless, "{who}: {status}");
+        };
+        holds(&t.report(), "init");
+        t.args(&["payload", "sleep", "60"]);
+        t.create().ok();
+        t.start().ok();
+        let user = uid.to_string();
+        let words = ["exec", "--user", &user, "--cap", "CAP_NET_RAW", &t.id, "payload", "report"];
+        holds(&t.runtime(&words).ok().json(), "exec");
+        t.finish();
+    });
 }

@@ -24,6 +24,8 @@ fn while_exchanging(t: &Sandbox, one: &str, other: &str) -> Vec<Outcome> {
         scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 let _ = renameat_with(CWD, &paths[0], CWD, &paths[1], RenameFlags::EXCHANGE);
+                // Else the lock of the directory is never free for whom this is to race with.
+                std::thread::sleep(std::time::Duration::from_micros(20));
             }
         });
         let outcomes: Vec<_> = (0..rounds()).map(|_| t.runtime(&["run", &t.id])).collect();
@@ -136,4 +138,51 @@ fn files_that_are_read_exchanged() {
     crate::harness::host_command("mkfifo", &[etc.join("fifo").to_str().unwrap()]).ok();
     let outcomes = hold_outside(&t, "etc/passwd", "etc/fifo");
     assert!(outcomes.iter().all(|outcome| outcome.code == 0 || !is_oxrun()), "{outcomes:?}");
+}
+
+#[test]
+fn sys_exchanged() {
+    let mut t = Sandbox::new();
+    let place = outside(&t);
+    fs::create_dir_all(format!("{place}/fs/cgroup")).unwrap();
+    symlink(&place, t.rootfs().join("syt")).unwrap();
+    t.args(&["true"]);
+    hold_outside(&t, "sys", "syt");
+}
+
+#[test]
+fn masked_and_readonly_paths_exchanged() {
+    let mut t = Sandbox::new();
+    let place = outside(&t);
+    for name in ["hidden", "kept"] {
+        fs::create_dir(t.rootfs().join(name)).unwrap();
+        fs::write(t.rootfs().join(name).join("null"), "secret").unwrap();
+    }
+    symlink(&place, t.rootfs().join("neddih")).unwrap();
+    t.config["linux"]["maskedPaths"] = json!(["/hidden/null", "/hidden"]);
+    t.config["linux"]["readonlyPaths"] = json!(["/kept", "/hidden"]);
+    t.args(&["payload", "do", "write /kept/null x", "mkdir /hidden/x"]);
+    for outcome in hold_outside(&t, "hidden", "neddih") {
+        if outcome.code == 0 {
+            let result = outcome.json();
+            assert_eq!(result[0]["err"], "EROFS", "{result}");
+        }
+    }
+}
+
+#[test]
+fn console_exchanged() {
+    // The terminal's place, a file and a link out of the root in turn (CVE-2025-52565).
+    let mut t = Sandbox::new();
+    let place = outside(&t);
+    without_dev(&mut t);
+    let options = ["newinstance", "ptmxmode=0666", "mode=0620"];
+    config::add_mount(&mut t.config, "/dev/pts", "devpts", "devpts", &options);
+    fs::write(t.rootfs().join("dev/console"), "").unwrap();
+    symlink(format!("{place}/console"), t.rootfs().join("dev/elosnoc")).unwrap();
+    t.config["process"]["terminal"] = json!(true);
+    t.args(&["true"]);
+    // In the foreground the terminal is the runtime's own; its end is that of the container.
+    hold_outside(&t, "dev/console", "dev/elosnoc");
+    assert_eq!(crate::host::mounts_with(&[&place]), [""; 0]);
 }
