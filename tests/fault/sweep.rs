@@ -150,8 +150,13 @@ impl Sweep {
         let result = catch_unwind(AssertUnwindSafe(|| self.one(fault)));
         result.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-            let text =
-                format!("{}: {} #{} {:?}: {text}", self.scenario.name, fault.role, fault.index, fault.action);
+            let text = format!(
+                "{}: {} #{} {:?}: {text}",
+                self.scenario.name,
+                fault.role,
+                fault.index(),
+                fault.action
+            );
             writeln!(&self.log, "WRONG\t{text}").unwrap();
             let cleaned = self.clean_up(&Trace::default());
             Err(format!("{text}{}", cleaned.err().map(|left| format!("; {left}")).unwrap_or_default()))
