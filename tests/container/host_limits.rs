@@ -464,7 +464,8 @@ fn a_state_directory_that_is_read_only() {
 #[test]
 fn no_space_for_what_is_made_in_the_root() {
     of_oxrun!();
-    let spoils: [(&str, fn(&mut Sandbox)); 4] = [
+    type Spoil = fn(&mut Sandbox);
+    let spoils: [(&str, Spoil); 4] = [
         ("a directory", |t| config::add_mount(&mut t.config, "/small/new", "tmpfs", "tmpfs", &[])),
         ("a file", |t| config::add_mount(&mut t.config, "/small/new", "bind", "/etc/hostname", &["bind"])),
         ("a device", |t| {
