@@ -301,10 +301,10 @@ fn make(
         if making.start == StartBy::Socket {
             launched.channel.send(&Message::Recorded)?;
         }
-        if let Some(file) = pid_file {
+        if let Some(file) = &pid_file {
             file.write(launched.pid)?;
         }
-        entry.unlock()?;
+        entry.unlock().inspect_err(|_| pid_file.iter().for_each(PidFile::remove))?;
         Ok(state)
     };
     match trace::step("record the state", finish) {

@@ -7,7 +7,7 @@ use super::rdt::Place;
 use super::terminal::Newlines;
 use crate::bundle::plan::{DeviceRule, Mount, MountIdMap, MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
-use crate::error::{Context, Doing, Failed, anyhow, bail};
+use crate::error::{Context, Doing, Failed, anyhow, bail, errno_of};
 use crate::hostfs;
 use crate::init::sync::{Channel, Message};
 use crate::init::{self, Job, last};
@@ -231,7 +231,11 @@ fn converse(launch: &Launch, procfs: &Procfs, may_set_groups: bool, launched: &m
     if let Some(place) = launch.rdt {
         place.join(launched.pid)?;
     }
-    launched.channel.send(&Message::Begin).or_else(|error| died(launch, launched, Some(error)))?;
+    launched.channel.send(&Message::Begin).or_else(|error| match errno_of(&error) {
+        libc::EPIPE | libc::ECONNRESET => died(launch, launched, Some(error)),
+        // Init lives, and waits for what was not sent.
+        _ => Err(error),
+    })?;
     loop {
         let Some((message, fd)) = launched.channel.receive()? else { return died(launch, launched, None) };
         match (message, fd) {

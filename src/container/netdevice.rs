@@ -105,8 +105,19 @@ impl Moved {
         // Under this name it can be found again: its number may change on the way.
         let passing = format!("ox{:07x}n{}", std::process::id(), self.devices.len());
         self.outside.client.move_link(index, self.inside.namespace.as_fd(), &passing)?;
-        let index_inside = self.inside.client.index(&passing)?.context("it is not where it was moved to")?;
-        self.devices.push(Device { name: name.to_string(), index_inside, addresses: addresses.clone(), up });
+        let device =
+            |index_inside| Device { name: name.to_string(), index_inside, addresses: addresses.clone(), up };
+        let found = self.inside.client.index(&passing);
+        match found.and_then(|index| index.context("it is not where it was moved to")) {
+            Ok(index) => self.devices.push(device(index)),
+            Err(error) => {
+                // Asked once more, as it has to be put back.
+                let again = self.inside.client.index(&passing).ok().flatten();
+                self.devices.extend(again.map(device));
+                return Err(error);
+            }
+        }
+        let index_inside = self.devices.last().context("no device was moved")?.index_inside;
         self.inside.client.rename(index_inside, inside)?;
         settle(&self.inside.client, index_inside, &addresses, true)
     }

@@ -43,6 +43,12 @@ impl PidFile {
         rustix::fs::openat(&self.directory, self.temporary(), flags, Mode::from_raw_mode(0o644))
     }
 
+    /// Takes a file that was written away again.
+    pub fn remove(&self) {
+        // What failed after it was written is told.
+        let _ = rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty());
+    }
+
     /// Writes the pid beside the file and renames it there.
     pub fn write(&self, pid: i32) -> Result<()> {
         let write = || -> rustix::io::Result<()> {

@@ -308,7 +308,8 @@ impl Entry {
 
     /// Gives the lock back, also for processes cloned since. `create` must do this at its end.
     pub fn unlock(&self) -> Result<()> {
-        rustix::fs::flock(&self.dir, FlockOperation::Unlock).map_err(failed(format!("unlock `{}`", self.id)))
+        let unlock = || rustix::fs::flock(&self.dir, FlockOperation::Unlock);
+        rustix::io::retry_on_intr(unlock).map_err(failed(format!("unlock `{}`", self.id)))
     }
 
     fn check_linked(&self) -> Result<()> {

@@ -222,8 +222,10 @@ impl Channel {
         if !fds.is_empty() {
             control.push(SendAncillaryMessage::ScmRights(&fds));
         }
-        rustix::net::sendmsg(self.0.as_fd(), &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)
-            .doing(|| "send to the other side")?;
+        rustix::io::retry_on_intr(|| {
+            rustix::net::sendmsg(self.0.as_fd(), &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)
+        })
+        .doing(|| "send to the other side")?;
         Ok(())
     }
 

@@ -15,6 +15,10 @@ fn launch() {
             write pid file `DIR/pid`: read-only file system
         nothing: create --pid-file DIR/pid ID ! host renameat /pid = ENOSPC
             write pid file `DIR/pid`: no space left on device
+        nothing: create ID ! host sendmsg = ENOBUFS
+            send to the other side: no buffer space available
+        nothing: create --pid-file DIR/pid ID ! host flock /ID = ENOLCK
+            unlock `ID`: no locks available
         nothing: create ID ! host openat /.config.json = ENOSPC
             write config.json of `ID`: no space left on device
         nothing: create ID ! host prctl 0x4 = EINVAL

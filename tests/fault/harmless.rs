@@ -51,6 +51,12 @@ pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&
         SYS_unlinkat if cgroup => Some("cgroups that are not removed at once are removed with a second try"),
         SYS_fcntl if call.object.ends_with(" 0x2") => Some("the C library repeats what O_CLOEXEC has done"),
         SYS_close_range => Some("in a hook's process descriptors are closed one by one then"),
+        SYS_fchdir if call.object == "/" => Some("the working directory is entered again as its user"),
+        SYS_prctl if call.object == "0x23" => {
+            Some("the executable file is replaced with all of the memory map")
+        }
+        SYS_readlinkat if call.object == "/proc/self" => Some("HOME is / then"),
+        SYS_setpgid => Some("both the hook's process and its maker do it"),
         SYS_getcwd => Some("the working directory is entered again as its user"),
         SYS_read if call.object.starts_with("pipe:") => Some("what a hook prints only goes into an error"),
         SYS_mknodat => Some("the host's device is mounted instead, as in a user namespace"),
@@ -73,5 +79,8 @@ pub fn may_die(role: &str, index: usize, call: &Call) -> bool {
 
 /// Errors that have words of their own instead of the kernel's.
 pub fn tells_otherwise(line: &str) -> bool {
-    ["memory allocation of"].iter().any(|text| line.contains(text))
+    // brk(2) has no error: what was read of it is not taken then.
+    ["memory allocation of", "part from the runtime's executable: invalid argument"]
+        .iter()
+        .any(|text| line.contains(text))
 }

@@ -217,7 +217,16 @@ impl Scenario {
                 let written = fs::read_to_string(self.t.path("exec-pid")).is_ok();
                 json!([self.report("out/exec"), written])
             }
-            Verb::Delete | Verb::DeleteForce => json!(self.t.leftovers()),
+            // What it killed may still be going.
+            Verb::Delete | Verb::DeleteForce => {
+                let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+                let mut left = self.t.leftovers();
+                while !left.is_empty() && std::time::Instant::now() < end {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                    left = self.t.leftovers();
+                }
+                json!(left)
+            }
             Verb::Kill => {
                 self.wait_stopped();
                 json!("stopped")
