@@ -86,12 +86,12 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         }
         Command::Features => output::print(&cli::features::of_this_binary()?)?,
         Command::Doctor { json } => {
-            let report = doctor::examine(&root, settings(global))?;
+            let report = doctor::examine(&root, settings(global)?)?;
             output::print(&if json { report.json()? } else { report.text() })?;
             return Ok(report.status());
         }
         Command::Check(request) => {
-            let report = check::check(&request, settings(global))?;
+            let report = check::check(&request, settings(global)?)?;
             let text = if request.json { report.json()? } else { report.text(output::has_colour()) };
             output::print(&text)?;
             return Ok(report.status());
