@@ -13,8 +13,8 @@ use crate::init::sync::{Channel, Message};
 use crate::init::{self, Job, last};
 use crate::namespaces::{self, Detour, Joined};
 use crate::procfs::Procfs;
-use crate::rootfs::MountFeatures;
 use crate::rootfs::mount::{clone_tree, new_filesystem};
+use crate::rootfs::{MountFeatures, namespace};
 use crate::seccomp::notify;
 use crate::sys::clone::{Forked, clone3, setns};
 use crate::sys::process::{self as sys, Exit};
@@ -61,6 +61,8 @@ pub struct Launched {
     pub channel: Channel,
     /// The terminal's master end when nobody else received it.
     pub master: Option<OwnedFd>,
+    /// Whether sources of bind mounts are found in the host's own mount namespace, not in a copy of it.
+    shares_mounts: bool,
     /// Network devices that were moved into the container.
     moved: Option<Moved>,
 }
@@ -104,9 +106,16 @@ pub fn launch(launch: Launch) -> Result<Launched> {
     let (ours, theirs) = Channel::pair()?;
     // No signal may arrive in init before it has its own dispositions.
     let mask = signal::block_all().doing(|| "block signals")?;
+    let mount_namespace =
+        trace::step("make a mount namespace of the root", || namespace::of_root(launch.plan));
+    let mut flags = namespaces::clone_flags(&launch.plan.namespaces);
+    if mount_namespace.is_some() {
+        flags &= !NamespaceKind::Mount.flag();
+    }
     let one_way = namespaces::is_one_way(&launch.plan.namespaces);
     let clone = if one_way { clone_by_another } else { clone_on_detour };
-    let cloned = trace::step("clone init", || clone(launch.plan, &joined, &procfs, join.into.as_ref()));
+    let cloned =
+        trace::step("clone init", || clone(launch.plan, flags, &joined, &procfs, join.into.as_ref()));
     let (forked, detour) = cloned?;
     match forked {
         Forked::Child => {
@@ -123,6 +132,7 @@ pub fn launch(launch: Launch) -> Result<Launched> {
                 procfs,
                 features: MountFeatures::probe(),
                 newlines: Newlines::of(launch.console.as_ref()),
+                mount_namespace,
                 new_keyring: launch.new_keyring,
                 preserve_fds: launch.preserve_fds,
                 parts_itself,
@@ -136,7 +146,9 @@ pub fn launch(launch: Launch) -> Result<Launched> {
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
             signal::set_mask(mask).doing(|| "restore the signal mask")?;
-            let mut launched = Launched { pid, pidfd, channel: ours, master: None, moved: None };
+            let shares_mounts = mount_namespace.is_some();
+            let mut launched =
+                Launched { pid, pidfd, channel: ours, master: None, shares_mounts, moved: None };
             let talked = detour.leave().and_then(|()| {
                 let converse = || converse(&launch, &procfs, may_set_groups, &mut launched);
                 trace::step("until init is ready", converse)
@@ -155,12 +167,13 @@ pub fn launch(launch: Launch) -> Result<Launched> {
 /// Clones init; the host side is then where `Detour` went, until it leaves.
 fn clone_on_detour(
     plan: &Plan,
+    flags: u64,
     joined: &[Joined],
     procfs: &Procfs,
     cgroup: Option<&OwnedFd>,
 ) -> Result<(Forked, Detour)> {
     let detour = Detour::enter(&plan.namespaces, joined, procfs)?;
-    let forked = clone3(namespaces::clone_flags(&plan.namespaces), cgroup);
+    let forked = clone3(flags, cgroup);
     Ok((forked.map_err(|error| explain_clone(&error, plan))?, detour))
 }
 
@@ -168,6 +181,7 @@ fn clone_on_detour(
 /// and ends.
 fn clone_by_another(
     plan: &Plan,
+    flags: u64,
     joined: &[Joined],
     procfs: &Procfs,
     cgroup: Option<&OwnedFd>,
@@ -176,7 +190,7 @@ fn clone_by_another(
     match clone3(0, None).doing(|| "clone a process that joins namespaces")? {
         Forked::Child => {
             let entered = Detour::enter(&plan.namespaces, joined, procfs);
-            let flags = namespaces::clone_flags(&plan.namespaces) | libc::CLONE_PARENT as u64;
+            let flags = flags | libc::CLONE_PARENT as u64;
             let forked =
                 entered.and_then(|_| clone3(flags, cgroup).map_err(|error| explain_clone(&error, plan)));
             let said = match forked {
@@ -351,11 +365,17 @@ fn open_source(mount: &Mount, launched: &Launched) -> Result<OwnedFd> {
     let MountSource::Bind { path, recursive, symlink, .. } = &mount.source else {
         bail!("mounts[{}] is not a bind mount", mount.index);
     };
+    let clone = || {
+        clone_tree(path, *recursive, *symlink != crate::bundle::plan::SymlinkSource::Follow)
+            .doing(|| format!("clone `{}`", path.display()))
+    };
+    if launched.shares_mounts {
+        return clone();
+    }
     let cwd = hostfs::open(".", OFlags::PATH | OFlags::DIRECTORY).doing(|| "keep the working directory")?;
     let home = hostfs::open("/proc/self/ns/mnt", OFlags::RDONLY).doing(|| "keep the mount namespace")?;
     setns(&launched.pidfd, NamespaceKind::Mount.flag()).doing(|| "enter the container's mount namespace")?;
-    let tree = clone_tree(path, *recursive, *symlink != crate::bundle::plan::SymlinkSource::Follow)
-        .doing(|| format!("clone `{}`", path.display()));
+    let tree = clone();
     setns(&home, NamespaceKind::Mount.flag()).doing(|| "return to the host's mount namespace")?;
     rustix::process::fchdir(&cwd).doing(|| "return to the working directory")?;
     tree

@@ -62,6 +62,8 @@ pub struct Job<'a> {
     pub features: MountFeatures,
     /// What the process' terminal makes of newlines.
     pub newlines: Newlines,
+    /// The mount namespace made of the root filesystem, for init to enter; none: it was born in its own.
+    pub mount_namespace: Option<OwnedFd>,
     /// Give the process a session keyring of its own.
     pub new_keyring: bool,
     /// Descriptors from 3 up that the process keeps.
@@ -191,6 +193,7 @@ fn close_inherited(job: &Job) -> Result<()> {
         .into_iter()
         .chain(&job.start)
         .chain(&job.cgroup_tasks)
+        .chain(&job.mount_namespace)
         .chain(job.parting.as_ref().map(Parting::fd))
         .chain(job.joined.iter().map(|j| &j.fd))
         .map(|fd| fd.as_raw_fd() as u32)
@@ -325,8 +328,10 @@ fn join_keyring(id: &str) -> Result<()> {
 /// host's files can still be seen; then the new root is entered.
 fn build_root(job: &Job) -> Result<Root> {
     let mut ask = |index| ask_host(job, index);
-    let mut builder = trace::step("attach the root", || {
-        Builder::attach_root(job.plan, job.features, &job.procfs, &job.cgroup_view, &mut ask)
+    let own = job.mount_namespace.as_ref();
+    let step = if own.is_some() { "enter the mount namespace of the root" } else { "attach the root" };
+    let mut builder = trace::step(step, || {
+        Builder::attach_root(job.plan, own, job.features, &job.procfs, &job.cgroup_view, &mut ask)
     })?;
     builder.build()?;
     trace::step("wait for the host side's hooks", || wait_for_host_hooks(job))?;

@@ -23,7 +23,7 @@ pub fn mount(builder: &mut Builder, m: &Mount, data: &[(String, Option<String>)]
         return set_propagation(builder, &tree, &m.propagation);
     }
     let tmpfs = v1_directory()?;
-    place(builder, m, &tmpfs, &target)?;
+    place(builder, m, &tmpfs, &target, Change::default())?;
     let root = Root::new(rustix::io::fcntl_dupfd_cloexec(&tmpfs, 3).doing(|| "keep the cgroup directory")?);
     for hierarchy in &builder.cgroups.hierarchies {
         v1_hierarchy(builder, m, &root, hierarchy)
@@ -46,7 +46,7 @@ fn v2(builder: &Builder, m: &Mount, data: &[(String, Option<String>)]) -> Result
     };
     let errno = crate::error::errno_of(&refused);
     match builder.cgroups.hierarchies.first() {
-        Some(view) if matches!(errno, libc::EPERM | libc::EBUSY) => bind(m, view),
+        Some(view) if matches!(errno, libc::EPERM | libc::EBUSY) => bind(builder, m, view),
         _ => Err(refused),
     }
 }
@@ -63,9 +63,9 @@ fn v1_hierarchy(builder: &Builder, m: &Mount, root: &Root, view: &HierarchyView)
     let directory =
         root.find_or_create(&view.name, Missing::Directory, Links::Never).doing(|| "create its directory")?;
     let (tree, change) = if builder.plan.namespaces.has(NamespaceKind::Cgroup) {
-        namespaced(m, view)?
+        namespaced(builder, m, view)?
     } else {
-        bind(m, view)?
+        bind(builder, m, view)?
     };
     builder.attach_with(&tree, &directory.fd, change)?;
     for (name, target) in &view.symlinks {
@@ -76,7 +76,7 @@ fn v1_hierarchy(builder: &Builder, m: &Mount, root: &Root, view: &HierarchyView)
 }
 
 /// A mount of its own, whose root is the namespace's; a user namespace may not make one.
-fn namespaced(m: &Mount, view: &HierarchyView) -> Result<(OwnedFd, Change)> {
+fn namespaced(builder: &Builder, m: &Mount, view: &HierarchyView) -> Result<(OwnedFd, Change)> {
     let kind = if view.mount_data.is_empty() { "cgroup2" } else { "cgroup" };
     let data: Vec<(String, Option<String>)> = view
         .mount_data
@@ -88,14 +88,15 @@ fn namespaced(m: &Mount, view: &HierarchyView) -> Result<(OwnedFd, Change)> {
         })
         .collect();
     match new_filesystem(kind, "cgroup", 0, &data, attributes(m)) {
-        Err(error) if crate::error::errno_of(&error) == libc::EPERM => bind(m, view),
+        Err(error) if crate::error::errno_of(&error) == libc::EPERM => bind(builder, m, view),
         other => other.map(|tree| (tree, Change::default())),
     }
 }
 
 /// The container's own directory of the host's mount, and the options that it gets.
-fn bind(m: &Mount, view: &HierarchyView) -> Result<(OwnedFd, Change)> {
+fn bind(builder: &Builder, m: &Mount, view: &HierarchyView) -> Result<(OwnedFd, Change)> {
     let path = &view.container_path;
-    let tree = clone_tree(path, false, false).doing(|| format!("clone `{}`", path.display()))?;
-    Ok((tree, Change { set: u64::from(attributes(m).bits()), ..Change::default() }))
+    let clone = || clone_tree(path, false, false).doing(|| format!("clone `{}`", path.display()));
+    let tree = builder.on_host(clone)?;
+    Ok((tree, Change { set: u64::from(attributes(m).bits()), ..builder.parting }))
 }

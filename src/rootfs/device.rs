@@ -107,18 +107,20 @@ fn is_device(node: &OwnedFd, device: &Device) -> Result<bool> {
 
 /// In a user namespace: the host's node of the same path, bound over an empty file.
 fn bind(builder: &Builder, parent: &OwnedFd, name: &str, device: &Device) -> Result<()> {
-    let host = crate::hostfs::open(device.path.as_str(), OFlags::PATH | OFlags::NOFOLLOW)
-        .doing(|| "open the device on the host, as device nodes cannot be made in a user namespace")?;
-    if !is_device(&host, device)? {
-        bail!("the host has another device there, which would be bound: correct type, major and minor");
-    }
-    let tree = clone_fd(&host, false).doing(|| "clone the host's device")?;
+    let tree = builder.on_host(|| {
+        let host = crate::hostfs::open(device.path.as_str(), OFlags::PATH | OFlags::NOFOLLOW)
+            .doing(|| "open the device on the host, as device nodes cannot be made in a user namespace")?;
+        if !is_device(&host, device)? {
+            bail!("the host has another device there, which would be bound: correct type, major and minor");
+        }
+        clone_fd(&host, false).doing(|| "clone the host's device")
+    })?;
     let mut set = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC;
     if !builder.in_user_namespace {
         // Else root inside could change mode and owner of the host's node.
         set |= sys::MOUNT_ATTR_RDONLY;
     }
-    let change = Change { set: u64::from(set), ..Change::default() };
+    let change = Change { set: u64::from(set), ..builder.parting };
     builder.attach_with(&tree, &empty_file(parent, name)?, change).context("bind the host's device")
 }
 

@@ -15,7 +15,8 @@ use rustix::mount::MountAttrFlags;
 use std::os::fd::OwnedFd;
 
 /// The host's /dev/null, opened before the root was entered and checked to be it; on a read-only
-/// mount, so that nobody inside can change the mode or owner of the host's node.
+/// mount, so that nobody inside can change the mode or owner of the host's node, and a private one, so that
+/// what is mounted over a mask is not mounted over the host's node.
 pub fn host_null(features: MountFeatures) -> Result<OwnedFd> {
     let null = crate::hostfs::open("/dev/null", OFlags::PATH | OFlags::NOFOLLOW)
         .doing(|| "open /dev/null of the host")?;
@@ -35,7 +36,7 @@ pub fn host_null(features: MountFeatures) -> Result<OwnedFd> {
 const PROTECTED: Change = Change {
     set: (sys::MOUNT_ATTR_RDONLY | sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC) as u64,
     clear: 0,
-    propagation: 0,
+    propagation: libc::MS_PRIVATE,
     recursive: false,
 };
 
@@ -110,17 +111,18 @@ impl Covers<'_> {
             return Ok(());
         }
         let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NOEXEC;
-        set_attached(self.procfs, mask, flags).context("make the mask read-only")
+        let steps = [libc::MS_PRIVATE, flags | libc::MS_REMOUNT | libc::MS_BIND];
+        set_attached(self.procfs, mask, &steps).context("make the mask read-only")
     }
 }
 
 /// Linux 5.10 and 5.11 can set a mount's flags only once it is attached, and by a path: that of its
 /// descriptor in the host's procfs, as the container's /proc may be anything (R3).
-fn set_attached(procfs: &Procfs, mount: &OwnedFd, flags: u64) -> Result<()> {
+fn set_attached(procfs: &Procfs, mount: &OwnedFd, steps: &[u64]) -> Result<()> {
     use std::os::fd::AsRawFd;
     let name = std::ffi::CString::new(mount.as_raw_fd().to_string())?;
     procfs.enter_own_fds()?;
-    let set = sys::mount_flags(&name, flags | libc::MS_REMOUNT | libc::MS_BIND).doing(|| "set its flags");
+    let set = steps.iter().try_for_each(|flags| sys::mount_flags(&name, *flags)).doing(|| "set its flags");
     // Not to be left in a directory of the host.
     super::enter_root_directory().and(set)
 }
@@ -145,7 +147,8 @@ fn readonly_one(root: &Root, path: &str, procfs: &Procfs, features: MountFeature
     move_onto(&tree, &target).doing(|| "attach it")?;
     let flags = rustix::fs::fstatfs(&tree).doing(|| "look at it")?.f_flags as u64
         & (libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC);
-    set_attached(procfs, &tree, flags | libc::MS_RDONLY).context("set it read-only")
+    let flags = flags | libc::MS_RDONLY | libc::MS_REMOUNT | libc::MS_BIND;
+    set_attached(procfs, &tree, &[flags]).context("set it read-only")
 }
 
 /// The path if it is there.

@@ -8,6 +8,7 @@ mod copyup;
 pub mod device;
 pub mod hide;
 pub mod mount;
+pub mod namespace;
 pub mod path;
 mod pivot;
 pub mod reseal;
@@ -61,6 +62,11 @@ pub struct Builder<'a> {
     pub root: Root,
     /// Whether every source of a bind mount comes from the host side.
     pub sources_from_host: bool,
+    /// The host's mount namespace, where this process has left it already.
+    left: Option<namespace::Left>,
+    /// What parts mounts that are cloned in the host's own mount namespace from it; a clone in a copy of
+    /// that is parted already.
+    parting: Change,
     /// Mounts that become read-only when all targets below them were made.
     readonly_later: Vec<OwnedFd>,
     ask_host: &'a mut AskHost<'a>,
@@ -68,33 +74,35 @@ pub struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// Makes the mount namespace private towards the host, and attaches the root filesystem
-    /// `tree` over its own directory.
+    /// over its own directory; or enters the namespace `own` that was made of it.
     pub fn attach_root(
         plan: &'a Plan,
+        own: Option<&OwnedFd>,
         host: MountFeatures,
         procfs: &'a Procfs,
         cgroups: &'a crate::cgroup::View,
         ask_host: &'a mut AskHost<'a>,
     ) -> Result<Builder<'a>> {
         let in_user_namespace = plan.namespaces.has(NamespaceKind::User);
-        let propagation = match plan.root_propagation {
-            0 => libc::MS_SLAVE | libc::MS_REC,
-            // An unbindable root could not be cloned; it becomes so when it was entered.
-            given if given & libc::MS_UNBINDABLE != 0 => libc::MS_PRIVATE | libc::MS_REC,
-            given => given,
-        };
+        let propagation = propagation(plan);
+        let left = own.map(namespace::enter).transpose()?;
         if plan.namespaces.has(NamespaceKind::Mount) {
             sys::mount_flags(c"/", propagation).doing(|| "set the propagation of the mount namespace")?;
         }
-        let tree = attach_over_itself(plan)?;
+        let root = match &left {
+            Some(_) => Root::own().doing(|| "open the root filesystem")?,
+            None => Root::new(attach_over_itself(plan)?),
+        };
         Ok(Builder {
             plan,
             host,
             procfs,
             cgroups,
             in_user_namespace,
-            root: Root::new(tree),
+            root,
             sources_from_host: false,
+            parting: if left.is_some() { parting(plan) } else { Change::default() },
+            left,
             readonly_later: Vec::new(),
             ask_host,
         })
@@ -118,6 +126,8 @@ impl<'a> Builder<'a> {
             in_user_namespace,
             root,
             sources_from_host: true,
+            parting: parting(plan),
+            left: None,
             readonly_later: Vec::new(),
             ask_host,
         }
@@ -155,12 +165,22 @@ impl<'a> Builder<'a> {
 
     /// Makes the built root the root directory, and lets go of the host's.
     pub fn enter(self) -> Result<Root> {
-        if self.plan.namespaces.has(NamespaceKind::Mount) {
+        if self.left.is_some() {
+            pivot::settle(self.plan.root_propagation)?;
+        } else if self.plan.namespaces.has(NamespaceKind::Mount) {
             pivot::enter(&self.root, self.plan.no_pivot, self.plan.root_propagation)?;
         } else {
             pivot::chroot(&self.root)?;
         }
         Root::own().doing(|| "open the new root")
+    }
+
+    /// Does something for which the host's files have to be seen.
+    pub fn on_host<T>(&self, what: impl FnOnce() -> Result<T>) -> Result<T> {
+        match &self.left {
+            Some(left) => left.on_host(what),
+            None => what(),
+        }
     }
 
     /// The detached source of a bind mount that only the host side may open or map.
@@ -170,10 +190,27 @@ impl<'a> Builder<'a> {
 
     /// A bind mount over `/` becomes the root.
     pub fn replace_root(&mut self, tree: OwnedFd) -> Result<()> {
-        mount::move_onto(&tree, self.root.fd()).doing(|| "attach the mount to the root")?;
+        self.attach_with(&tree, self.root.fd(), self.parting).context("attach the mount to the root")?;
         self.root = Root::new(tree);
         Ok(())
     }
+}
+
+/// How mounts of the host are propagated in the container's mount namespace.
+fn propagation(plan: &Plan) -> u64 {
+    match plan.root_propagation {
+        0 => libc::MS_SLAVE | libc::MS_REC,
+        // An unbindable root could not be cloned; it becomes so when it was entered.
+        given if given & libc::MS_UNBINDABLE != 0 => libc::MS_PRIVATE | libc::MS_REC,
+        given => given,
+    }
+}
+
+/// What makes a clone of a mount of the host a mount of the container (R2): nothing that is mounted on it in the container may
+/// appear on the host, unless the plan wants that.
+fn parting(plan: &Plan) -> Change {
+    let propagation = propagation(plan) & (libc::MS_SLAVE | libc::MS_PRIVATE);
+    Change { propagation, recursive: true, ..Change::default() }
 }
 
 /// Makes the root directory of this process its working directory.

@@ -99,7 +99,7 @@ fn open_source(
     if builder.sources_from_host || m.id_map.is_some() {
         return builder.source_from_host(m.index);
     }
-    match clone_tree(path, recursive, nofollow) {
+    match builder.on_host(|| Ok(clone_tree(path, recursive, nofollow)))? {
         Err(Errno::ACCESS) if builder.in_user_namespace => builder.source_from_host(m.index),
         Err(Errno::NOENT) => bail!("source does not exist: create it on the host or correct the path"),
         other => other.doing(|| "open the source"),
@@ -130,7 +130,7 @@ pub fn clone_fd(fd: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
 
 /// With `copy-symlink`, a source that is a symbolic link is made again in the container.
 fn copy_symlink(builder: &mut Builder, m: &Mount, path: &Path) -> Result<bool> {
-    let target = match rustix::fs::readlinkat(CWD, path, Vec::new()) {
+    let target = match builder.on_host(|| Ok(rustix::fs::readlinkat(CWD, path, Vec::new())))? {
         Ok(target) => target,
         Err(Errno::INVAL) => return Ok(false),
         Err(error) => return Err(error).doing(|| "read the source"),
@@ -254,7 +254,7 @@ fn filesystem(
         super::copyup::copy(builder.procfs, &target.fd, &tree)
             .context("copy the target's content into the tmpfs")?;
     }
-    place(builder, m, &tree, &target)?;
+    place(builder, m, &tree, &target, Change::default())?;
     if later {
         builder.readonly_later.push(tree);
     }
@@ -411,12 +411,12 @@ fn attach(builder: &mut Builder, m: &Mount, tree: OwnedFd, missing: Missing) -> 
     {
         bail!("only procfs may be mounted on /proc: the source is another filesystem");
     }
-    place(builder, m, &tree, &target)
+    place(builder, m, &tree, &target, builder.parting)
 }
 
-/// Moves a detached mount onto its target and sets its propagation.
-pub fn place(builder: &Builder, m: &Mount, tree: &OwnedFd, target: &Found) -> Result<()> {
-    move_onto(tree, &target.fd).doing(|| "attach the mount to its target")?;
+/// Moves a detached mount onto its target, with `change`, and sets its propagation.
+pub fn place(builder: &Builder, m: &Mount, tree: &OwnedFd, target: &Found, change: Change) -> Result<()> {
+    builder.attach_with(tree, &target.fd, change)?;
     set_propagation(builder, tree, &m.propagation)
 }
 
@@ -464,9 +464,9 @@ impl Builder<'_> {
     pub fn attach_with(&self, tree: &OwnedFd, target: &OwnedFd, change: Change) -> Result<()> {
         if self.host.mount_setattr {
             self.set_attributes(tree, change)?;
-            return move_onto(tree, target).doing(|| "attach it");
+            return move_onto(tree, target).doing(|| "attach the mount to its target");
         }
-        move_onto(tree, target).doing(|| "attach it")?;
+        move_onto(tree, target).doing(|| "attach the mount to its target")?;
         self.set_attributes(tree, change)
     }
 
@@ -475,7 +475,10 @@ impl Builder<'_> {
         let name = std::ffi::CString::new(mount.as_raw_fd().to_string())?;
         let recursive = if change.recursive { libc::MS_REC } else { 0 };
         if change.propagation != 0 {
-            return sys::mount_flags(&name, change.propagation | recursive).doing(|| "set the propagation");
+            sys::mount_flags(&name, change.propagation | recursive).doing(|| "set the propagation")?;
+        }
+        if change.set | change.clear == 0 {
+            return Ok(());
         }
         let kept = current_attributes(mount)? & !change.clear;
         let flags = old_flags(kept | change.set) | libc::MS_REMOUNT | libc::MS_BIND;

@@ -1,6 +1,6 @@
 //! Entering the new root. pivot_root(2) stacks the old root below the new one, from where it is
-//! detached; without pivot (a root on initramfs) the new root is moved over the old one. Called by
-//! `Builder::enter`.
+//! detached; without pivot (a root on initramfs) the new root is moved over the old one. In a mount
+//! namespace made of the root (`namespace`) it is entered already. Called by `Builder::enter`.
 
 use super::path::Root;
 use crate::error::Doing;
@@ -33,6 +33,11 @@ fn pivot(root: &Root, propagation: u64) -> Result<()> {
     // Unmounting must not travel to the host; a slave also gets no new mounts of it from here on.
     mount_flags(c".", libc::MS_SLAVE | libc::MS_REC).doing(|| "part from the host's mounts")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).doing(|| "detach the old root")?;
+    settle(propagation)
+}
+
+/// The last step in a root that is entered.
+pub fn settle(propagation: u64) -> Result<()> {
     super::enter_root_directory()?;
     if propagation == 0 {
         return Ok(());

@@ -31,6 +31,7 @@ mod gc;
 mod hooks;
 mod host_limits;
 mod lifecycle;
+mod mount_namespace;
 mod mount_options;
 mod mounts;
 mod namespaces;

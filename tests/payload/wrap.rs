@@ -40,14 +40,14 @@ pub fn orphans(count: i32) {
         unsafe {
             if libc::fork() == 0 {
                 if libc::fork() == 0 {
-                    std::thread::sleep(std::time::Duration::from_secs(60));
+                    std::thread::sleep(std::time::Duration::from_secs(5000));
                 }
                 libc::_exit(0);
             }
         }
     }
     say("ready");
-    std::thread::sleep(std::time::Duration::from_secs(60));
+    std::thread::sleep(std::time::Duration::from_secs(5000));
 }
 
 /// Waits for a file, says a datagram on NOTIFY_SOCKET, and sleeps.
@@ -57,7 +57,7 @@ pub fn notify(file: &str, text: &str) {
     }
     let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
     socket.send_to(text.as_bytes(), std::env::var("NOTIFY_SOCKET").unwrap()).unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(60));
+    std::thread::sleep(std::time::Duration::from_secs(5000));
 }
 
 /// Gives back each line of standard input with `got ` before it, until the end of file.
@@ -109,6 +109,7 @@ pub fn exec_with(verb: &str, words: &[&str]) {
             }
             "with-blocked" => block(argument),
             "with-enosys" => without_calls(argument),
+            "with-einval" => without_flags(argument),
             "with-pdeathsig" => assert_eq!(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL), 0),
             "with-fd" => leak(argument),
             "with-listen" => {
@@ -174,6 +175,32 @@ unsafe fn without_calls(list: &str) {
     filter.push(step(libc::BPF_RET | libc::BPF_K, 0, refuse));
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     // SAFETY: the program and its length describe the vector, which outlives the call.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program), 0, "seccomp");
+    }
+}
+
+/// `CALL,INDEX,MASK`: the system call with that number answers EINVAL when its argument INDEX has a bit
+/// of MASK, as an older kernel would that does not know the flag.
+///
+/// # Safety
+/// None beyond the C calls inside; the filter lives until it is loaded.
+unsafe fn without_flags(list: &str) {
+    let numbers: Vec<u32> = list.split(',').map(|n| n.parse().unwrap()).collect();
+    let [call, index, mask] = numbers[..] else { panic!("with-einval CALL,INDEX,MASK") };
+    let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let mut filter = [
+        step(load, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 2, call),
+        // The low half of the argument (struct seccomp_data).
+        step(load, 0, 0, 16 + 8 * index),
+        step(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 1, 0, mask),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program and its length describe the array, which outlives the call.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program), 0, "seccomp");
     }
