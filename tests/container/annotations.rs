@@ -126,7 +126,7 @@ fn pidfd_goes_to_its_receiver() {
     let socket = t.path("receiver");
     let listener = UnixListener::bind(&socket).unwrap();
     t.config["annotations"] = json!({"run.oci.pidfd_receiver": socket});
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let (connection, _) = listener.accept().unwrap();
     let pidfd = receive(&connection);

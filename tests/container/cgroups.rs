@@ -21,7 +21,7 @@ fn created(resources: Value) -> Sandbox {
     for (key, value) in resources.as_object().unwrap() {
         t.config["linux"]["resources"][key] = value.clone();
     }
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     t
 }
@@ -242,7 +242,7 @@ fn absolute_path_is_below_the_root_of_the_hierarchy() {
     needs_cgroupfs!();
     let mut t = Sandbox::new();
     t.config["linux"]["cgroupsPath"] = json!(format!("/{}outer/inner", t.id));
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let path = directory(&t, "pids");
     assert!(path.ends_with(format!("{}outer/inner", t.id)), "{}", path.display());
@@ -259,7 +259,7 @@ fn relative_path_is_always_the_same_place() {
     needs_cgroupfs!();
     let mut t = Sandbox::new();
     t.config["linux"]["cgroupsPath"] = json!(format!("{}relative", t.id));
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let first = directory(&t, "pids");
     assert!(first.ends_with(format!("{}relative", t.id)), "{}", first.display());
@@ -287,7 +287,7 @@ fn group_in_use_is_refused_and_stays_as_it_is() {
         skip!("another runtime shares a control group that is in use");
     }
     t.config["linux"]["cgroupsPath"] = json!(format!("/{}shared", t.id));
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let other = t.other_id("second");
     t.runtime(&["create", &other]).failed().says(&["not empty"]).one_line();
@@ -328,7 +328,7 @@ fn limits_of_an_unknown_controller_are_an_error() {
 fn unified_settings() {
     let mut t = Sandbox::new();
     t.config["linux"]["resources"]["unified"] = json!({"pids.max": "55"});
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     if host::is_cgroup_v2() {
         t.create().ok();
         assert_eq!(value(&t, "pids", "", "pids.max"), "55");
@@ -380,7 +380,7 @@ fn controllers_are_enabled_by_need_from_the_top_down() {
     let mut t = Sandbox::new();
     t.config["linux"]["cgroupsPath"] = json!(format!("/{0}outer/{0}inner", t.id));
     t.config["linux"]["resources"]["cpu"] = json!({"shares": 512});
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let outer = directory(&t, "cpu").parent().unwrap().join("cgroup.subtree_control");
     let enabled = fs::read_to_string(outer).unwrap();
@@ -457,7 +457,7 @@ fn processes_are_born_in_the_group() {
     needs_v2!();
     let mut t = Sandbox::new();
     t.config["linux"]["resources"]["pids"] = json!({"limit": 1});
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     t.start().ok();
     // Only a process that is made in the cgroup counts against its limit; one that is moved does not.

@@ -530,7 +530,7 @@ fn an_executed_process_is_in_the_way() {
     let t = counting(Driver::Files);
     start(&t, Driver::Files);
     goes_on(&t, 0);
-    t.runtime(&["exec", "-d", &t.id, "sleep", "600"]).ok();
+    t.runtime(&["exec", "-d", &t.id, "sleep", "5000"]).ok();
     let images = t.path("images");
     let dump = ["checkpoint", "--image-path", &images, &t.id];
     let words = "(`sleep`) was put into the container from outside, by exec: ";

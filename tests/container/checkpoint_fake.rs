@@ -96,7 +96,7 @@ impl Faked {
 
     fn running() -> Faked {
         let mut faked = Faked::new();
-        faked.0.args(&["payload", "sleep", "600"]).write_config();
+        faked.0.args(&["payload", "sleep", "5000"]).write_config();
         faked.0.runtime(&["run", "-d", &faked.0.id]).ok();
         faked
     }
@@ -271,7 +271,7 @@ fn what_is_the_hosts_is_named() {
     fs::create_dir(t.rootfs().join("real")).unwrap();
     symlink("/real", t.rootfs().join("link")).unwrap();
     config::add_mount(&mut t.config, "/link/data", "bind", "/tmp", &["bind"]);
-    t.args(&["payload", "sleep", "600"]).write_config();
+    t.args(&["payload", "sleep", "5000"]).write_config();
     t.runtime(&["run", "-d", &t.id]).ok();
     faked.checkpoint("good", &["--leave-running"]).ok();
     let asked = faked.asked(1);
@@ -304,7 +304,7 @@ fn what_is_the_hosts_is_named() {
 #[test]
 fn every_option_of_restore_reaches_criu() {
     let mut faked = Faked::new();
-    faked.0.args(&["payload", "sleep", "600"]);
+    faked.0.args(&["payload", "sleep", "5000"]);
     let refused = faked.restore("good", &[]).failed().says(&["CRIU: Error: no luck today"]).one_line();
     assert!(refused.stderr.contains("images/restore.log"), "{}", refused.stderr);
     faked.0.assert_clean();
@@ -447,7 +447,7 @@ fn a_frozen_container_is_let_go_on_when_criu_dies() {
 #[test]
 fn without_criu_the_error_says_what_to_install() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "600"]).write_config();
+    t.args(&["payload", "sleep", "5000"]).write_config();
     t.runtime(&["run", "-d", &t.id]).ok();
     // The directories of the system are looked through as well, so there must be none.
     let hide = "mount -t tmpfs none /usr/sbin";

@@ -72,7 +72,7 @@ fn config_runs_unchanged() {
 #[test]
 fn values_are_in_force() {
     let mut t = engine();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let pid = t.pid();
     let file = |controller: &str, v1: &str, v2: &str| {
@@ -170,7 +170,7 @@ fn apparmor_profile_is_in_force() {
     let mut t = engine();
     let profile = Profile::load(&t);
     t.config["process"]["apparmorProfile"] = json!(t.id);
-    t.config["process"]["args"] = json!(["payload", "sleep", "60"]);
+    t.config["process"]["args"] = json!(["payload", "sleep", "5000"]);
     t.create().ok();
     t.start().ok();
     let script = "cat /proc/self/attr/apparmor/current; echo x > /allowed; echo x > /denied";

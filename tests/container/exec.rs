@@ -436,7 +436,7 @@ fn pidfd_goes_to_a_socket() {
     let path = t.path("pidfd.sock");
     let listener = console::listen(path.as_ref());
     let pid_file = t.path("exec.pid");
-    exec(&t, &["-d", "--pidfd-socket", &path, "--pid-file", &pid_file], &["payload", "sleep", "100"]).ok();
+    exec(&t, &["-d", "--pidfd-socket", &path, "--pid-file", &pid_file], &["payload", "sleep", "5000"]).ok();
     let (pidfd, _) = receive_fd(&listener);
     rustix::process::pidfd_send_signal(&pidfd, Signal::TERM).unwrap();
     assert_eq!(t.reap(fs::read_to_string(&pid_file).unwrap().parse().unwrap()), 143);
@@ -489,7 +489,7 @@ fn user_namespaces_are_entered() {
         ["0", "100000", "65536"]
     );
     let pid_file = t.path("exec.pid");
-    exec(&t, &["-d", "--pid-file", &pid_file, "-u", "5"], &["payload", "sleep", "100"]).ok();
+    exec(&t, &["-d", "--pid-file", &pid_file, "-u", "5"], &["payload", "sleep", "5000"]).ok();
     let pid: i32 = fs::read_to_string(&pid_file).unwrap().parse().unwrap();
     assert_eq!(host::process_status(pid, "Uid"), "100005 100005 100005 100005");
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();

@@ -28,7 +28,7 @@ fn refused(t: &mut Sandbox, args: &[&str], texts: &[&str]) {
     } else {
         check(created);
     }
-    t.args(&["sleep", "100"]).create().ok();
+    t.args(&["sleep", "5000"]).create().ok();
     t.start().ok();
     let words: Vec<&str> = ["exec", t.id.as_str()].iter().chain(args).copied().collect();
     check(t.runtime(&words).exits(255));

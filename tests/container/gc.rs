@@ -66,7 +66,7 @@ fn nothing_is_found_where_nothing_is() {
 fn containers_are_left_alone_in_every_state() {
     needs_gc!();
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]).write_config();
+    t.args(&["payload", "sleep", "5000"]).write_config();
     let ids: Vec<String> = ["c", "r", "p", "s"].iter().map(|s| t.other_id(s)).collect();
     for id in &ids {
         t.config["linux"]["cgroupsPath"] = json!(format!("/{id}"));
@@ -165,7 +165,7 @@ fn edit(t: &Sandbox, id: &str, change: impl FnOnce(&mut Value)) {
 fn container_of_an_earlier_boot_goes_without_its_cgroup() {
     needs_gc!();
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     t.start().ok();
     // The same container as an earlier boot would have left it; its cgroup is another's now.
@@ -254,7 +254,7 @@ fn state_of_a_newer_version_is_left_alone() {
 fn runtimes_killed_at_any_moment_leave_nothing_that_gc_or_delete_cannot_remove() {
     needs_gc!();
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]).write_config();
+    t.args(&["payload", "sleep", "5000"]).write_config();
     // A third of the moments lies in `create`, a third in `delete`, a third behind both.
     for step in 0..60u64 {
         let create = t.spawn(t.command(&["create", &t.id]));

@@ -20,7 +20,8 @@ fn limit() -> Duration {
     Duration::from_secs(30) * patience()
 }
 
-fn patience() -> u32 {
+/// How many times as long as on an idle, real machine things may take.
+pub fn patience() -> u32 {
     std::env::var("TEST_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
@@ -406,6 +407,8 @@ impl Sandbox {
         }
         command.args(args);
         command.current_dir(self.bundle()).env("OXRUN_TEST", &self.id).stdin(Stdio::null());
+        // As developers have it; a release binary has no tables for a backtrace and must not mind.
+        command.env("RUST_BACKTRACE", "1");
         if patience() > 1 {
             command.env("OXRUN_SYSTEMD_TIMEOUT", (5 * patience()).to_string());
             command.env("OXRUN_CRIU_TIMEOUT", (30 * patience()).to_string());
@@ -553,7 +556,7 @@ impl Sandbox {
     /// Asserts that no container, cgroup, mount or process of this test exists.
     #[track_caller]
     pub fn assert_clean(&self) {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + Duration::from_secs(2) * patience();
         let mut found = self.leftovers();
         while found.iter().any(|f| f.starts_with("process")) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));

@@ -62,7 +62,7 @@ fn run_in_order_at_their_moments() {
     }
     let mut t = noting();
     let written = t.path("notes/log");
-    t.args(&["sh", "-c", &format!("echo program >> {written}; exec sleep 60")]);
+    t.args(&["sh", "-c", &format!("echo program >> {written}; exec sleep 5000")]);
     t.create().ok();
     assert_eq!(log(&t), both(&KINDS[..3]));
     t.start().ok();
@@ -94,7 +94,7 @@ fn run_of_everything_calls_all() {
 fn state_is_on_standard_input() {
     let mut t = noting();
     t.config["annotations"] = json!({"org.example.key": "value"});
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let pid = t.pid();
     t.start().ok();
@@ -175,7 +175,7 @@ fn working_directory_is_the_bundle() {
 #[test]
 fn namespaces_are_the_right_ones() {
     let mut t = noting();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let link =
         |file: &str| fs::read_link(format!("/proc/{}/ns/{file}", t.pid())).unwrap().display().to_string();
@@ -268,7 +268,7 @@ fn failing_poststart_stops_the_container() {
     let mut t = noting();
     t.config["ociVersion"] = json!("1.3.0");
     t.config["hooks"]["poststart"][0] = config::shell_hook("exit 4");
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.run().failed().says_in_oxrun("poststart");
     t.assert_clean();
     assert!(!log(&t).contains(&"poststart.1".to_string()), "a hook after the failed one ran");

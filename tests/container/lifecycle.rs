@@ -10,7 +10,7 @@ use std::process::Stdio;
 /// A container that sleeps, created and started.
 fn sleeping() -> Sandbox {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     t.start().ok();
     t
@@ -37,7 +37,7 @@ fn goes_from_created_to_running_to_stopped() {
 fn state_has_the_shape_of_the_specification() {
     let mut t = Sandbox::new();
     t.config["annotations"] = json!({"org.example.key": "value", "empty": ""});
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let state = t.state();
     assert!(state["ociVersion"].as_str().unwrap().starts_with("1."), "{state}");
@@ -149,7 +149,7 @@ fn one_of_concurrent_creates_wins() {
     }
     for _ in 0..8 {
         let mut t = Sandbox::new();
-        t.args(&["payload", "sleep", "60"]);
+        t.args(&["payload", "sleep", "5000"]);
         t.write_config();
         let all: Vec<_> = (0..4).map(|_| t.spawn(t.command(&["create", &t.id]))).collect();
         let outcomes: Vec<_> = all.into_iter().map(|r| r.wait()).collect();
@@ -247,7 +247,7 @@ fn run_keep_keeps_the_container() {
 #[test]
 fn run_detached_returns_at_once() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]).write_config();
+    t.args(&["payload", "sleep", "5000"]).write_config();
     t.runtime(&["run", "--detach", "--pid-file", &t.path("pid"), &t.id]).ok();
     assert_eq!(t.status(), "running");
     assert_eq!(fs::read_to_string(t.path("pid")).unwrap(), t.pid().to_string());
@@ -270,7 +270,7 @@ fn detached_container_is_a_child_of_the_subreaper() {
 #[test]
 fn pid_file_has_digits_only_and_is_relative_to_the_caller() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]).write_config();
+    t.args(&["payload", "sleep", "5000"]).write_config();
     let bundle = t.bundle().display().to_string();
     let mut command = t.command(&["create", "--bundle", &bundle, "--pid-file", "box.pid", &t.id]);
     command.current_dir(t.dir());
@@ -335,7 +335,7 @@ fn later_edits_of_config_have_no_effect() {
 #[test]
 fn delete_of_a_created_container_works() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     t.delete().ok();
     t.assert_clean();
@@ -378,7 +378,7 @@ fn delete_kills_what_is_left_in_the_host_pid_namespace() {
 #[test]
 fn delete_removes_control_groups_made_inside() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     t.start().ok();
     let own = host::cgroup_of(t.pid(), "memory").unwrap();
@@ -437,7 +437,7 @@ fn kill_zero_only_checks() {
 #[test]
 fn kill_of_a_created_container_works() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let pid = t.pid();
     t.kill("KILL").ok();
@@ -490,7 +490,7 @@ fn unknown_signals_are_errors() {
 #[test]
 fn list_shows_every_container_sorted() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]).write_config();
+    t.args(&["payload", "sleep", "5000"]).write_config();
     fs::create_dir_all(t.state_dir()).unwrap();
     assert_eq!(t.runtime(&["list", "-q"]).ok().stdout, "");
     assert_eq!(t.runtime(&["list", "--format", "json"]).ok().stdout.trim(), "null");
@@ -544,7 +544,7 @@ fn list_of_a_missing_root() {
 #[test]
 fn list_survives_a_broken_container() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]).write_config();
+    t.args(&["payload", "sleep", "5000"]).write_config();
     t.create().ok();
     let broken = t.other_id("broken");
     fs::create_dir_all(t.state_dir().join(&broken)).unwrap();

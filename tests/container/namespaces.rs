@@ -34,7 +34,7 @@ fn of_process(pid: i32, file: &str) -> Value {
 }
 
 fn sleeping(mut t: Sandbox) -> Sandbox {
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     t.start().ok();
     t
@@ -167,7 +167,7 @@ fn user_namespace_maps_ids() {
         assert_eq!(words, ["0", "100000", "65536"]);
     }
     assert_eq!(report["status"]["Uid"], "0 0 0 0");
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     t.start().ok();
     assert_eq!(host::process_status(t.pid(), "Uid"), "100000 100000 100000 100000");
@@ -186,7 +186,7 @@ fn user_namespace_with_several_ranges_and_another_user() {
     t.config["linux"]["uidMappings"] = ranges.clone();
     t.config["linux"]["gidMappings"] = ranges;
     t.config["process"]["user"] = json!({"uid": 1001, "gid": 5000, "additionalGids": [1002]});
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     t.start().ok();
     let pid = t.pid();

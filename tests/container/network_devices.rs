@@ -152,7 +152,7 @@ fn deleted_container_takes_its_devices_along() {
     only_oxrun!();
     let (mut t, network) = (Sandbox::new(), Network::new());
     give(&mut t, json!({"left": {}}));
-    t.args(&["sleep", "60"]);
+    t.args(&["sleep", "5000"]);
     t.write_config();
     t.spawn(t.in_network(&network.name, &["create", &t.id])).wait().ok();
     assert!(!network.devices().contains(" left@"), "{}", network.devices());

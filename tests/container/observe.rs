@@ -171,7 +171,7 @@ fn all_or_none(t: &Sandbox, list: &str, source: &str) {
 fn notifying(t: &mut Sandbox) -> UnixDatagram {
     let path = t.path("manager.sock");
     let manager = UnixDatagram::bind(path).unwrap();
-    manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(10) * crate::harness::patience())).unwrap();
     config::drop_mount(&mut t.config, "/dev/mqueue");
     t.args(&["payload", "notify", "/tmp/go", "READY=1\nSTATUS=up"]);
     manager
@@ -252,7 +252,7 @@ fn mounts_are_not_removed_through_a_link() {
     }
     // The container makes the place of the mount a link to one of its own masks.
     let mut t = Sandbox::new();
-    let link = "mkdir /place; rmdir /place; ln -s /proc/version /place; sleep 60";
+    let link = "mkdir /place; rmdir /place; ln -s /proc/version /place; sleep 5000";
     t.args(&["sh", "-c", link]);
     t.config["linux"]["maskedPaths"] = json!(["/proc/version"]);
     t.create().ok();

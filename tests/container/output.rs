@@ -245,7 +245,7 @@ fn log_goes_to_the_system_log_and_to_the_journal() {
     let t = Sandbox::new();
     let socket = t.path("daemon");
     let daemon = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
-    daemon.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    daemon.set_read_timeout(Some(std::time::Duration::from_secs(10) * crate::harness::patience())).unwrap();
     for (target, above, place) in
         [("syslog:box", "/dev", "/dev/log"), ("journald:box", "/run", "/run/systemd/journal/socket")]
     {
@@ -327,7 +327,7 @@ fn debug_lines_go_to_the_log() {
 #[test]
 fn nothing_is_printed_when_all_is_well() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     for outcome in [t.create(), t.start(), t.kill("KILL")] {
         let outcome = outcome.ok();
         assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""));

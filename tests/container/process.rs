@@ -386,7 +386,7 @@ fn only_standard_descriptors_are_open() {
 #[test]
 fn created_process_holds_nothing_of_the_caller() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]).write_config();
+    t.args(&["payload", "sleep", "5000"]).write_config();
     let secret = t.path("secret");
     fs::write(&secret, "x").unwrap();
     let leak = format!("{secret},3,4,5,9,40,200");

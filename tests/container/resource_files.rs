@@ -29,7 +29,7 @@ fn resources(with: Value, property: &str, value: &Value) -> Value {
 #[track_caller]
 fn check(with: Value, case: &Case) {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     let file = if host::is_cgroup_v2() { case.v2 } else { case.v1 };
     let there = !file.is_empty() && host::has_cgroup_file(case.controller, file, &t.id);
     for (key, value) in resources(with, case.property, &case.value).as_object().unwrap() {

@@ -25,7 +25,7 @@ fn own_id() -> u32 {
 
 fn sleeping() -> Sandbox {
     let mut t = Sandbox::rootless();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t
 }
 
@@ -73,7 +73,7 @@ fn processes_that_nobody_can_find_again_are_a_warning() {
 #[test]
 fn the_binary_is_out_of_reach() {
     let mut t = Sandbox::rootless();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let exe = fs::read_link(format!("/proc/{}/exe", t.pid()));
     if !rustix::process::geteuid().is_root() {

@@ -35,7 +35,7 @@ fn run_survives_signals_that_the_container_ignores() {
 fn run_ends_with_the_signal_that_ended_the_container() {
     let mut t = Sandbox::new();
     config::drop_namespace(&mut t.config, "pid");
-    t.args(&["payload", "sleep", "60"]).write_config();
+    t.args(&["payload", "sleep", "5000"]).write_config();
     for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
         let running = t.spawn(t.command(&["run", &t.id]));
         wait_until("running", || {
@@ -70,7 +70,7 @@ fn run_reaps_orphans_as_a_subreaper() {
     let mut t = Sandbox::new();
     config::drop_namespace(&mut t.config, "pid");
     // Grandchildren whose parent is gone end while the container lives on.
-    let script = "for i in 1 2 3 4 5; do (sleep 0.1 &) ; done; sleep 0.4; echo ready; sleep 60";
+    let script = "for i in 1 2 3 4 5; do (sleep 0.1 &) ; done; sleep 0.4; echo ready; sleep 5000";
     t.args(&["sh", "-c", script]).write_config();
     let mut running = t.spawn(t.command(&["run", &t.id]));
     running.wait_for("ready");
@@ -84,7 +84,7 @@ fn run_reaps_orphans_as_a_subreaper() {
 fn run_ends_although_orphans_hold_on() {
     let mut t = Sandbox::new();
     config::drop_namespace(&mut t.config, "pid");
-    t.args(&["sh", "-c", "(sleep 60 &) ; exit 3"]).write_config();
+    t.args(&["sh", "-c", "(sleep 5000 &) ; exit 3"]).write_config();
     t.spawn(t.command(&["run", &t.id])).wait().exits(3);
     t.assert_clean();
 }
@@ -92,7 +92,7 @@ fn run_ends_although_orphans_hold_on() {
 #[test]
 fn children_of_the_container_die_with_its_first_process() {
     let mut t = Sandbox::new();
-    t.args(&["sh", "-c", "sleep 60 & sleep 60 & exit 0"]);
+    t.args(&["sh", "-c", "sleep 5000 & sleep 5000 & exit 0"]);
     t.run().ok();
     t.assert_clean();
 }

@@ -77,7 +77,7 @@ fn difference(before: &[BTreeSet<String>; 3], after: &[BTreeSet<String>; 3]) -> 
 #[test]
 fn lifecycles_at_once() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]).write_config();
+    t.args(&["payload", "sleep", "5000"]).write_config();
     std::thread::scope(|scope| {
         for number in 0..6 {
             let t = &t;

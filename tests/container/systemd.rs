@@ -1,7 +1,7 @@
 //! Cgroups made by systemd: units, their properties, what stays after a reload, removal. Left out
 //! where systemd is not process 1; `make test-v2` boots a machine where it is.
 
-use crate::harness::{Sandbox, host_command, is_oxrun};
+use crate::harness::{Sandbox, host_command, is_oxrun, patience};
 use crate::host;
 use serde_json::json;
 use std::fs;
@@ -301,7 +301,8 @@ fn a_job_that_does_not_end_is_taken_back() {
     t.config["annotations"] = json!({"org.systemd.property.After": format!("['{slow}']")});
     t.write_config();
     let mut command = t.command(&[MANAGER, "create", &t.id]);
-    command.env("OXRUN_SYSTEMD_TIMEOUT", "8");
+    // Long enough for the job to be accepted.
+    command.env("OXRUN_SYSTEMD_TIMEOUT", (5 + 3 * patience()).to_string());
     let outcome = t.spawn(command).wait();
     let left = loaded(&unit(&t));
     host_command("systemctl", &["stop", &slow]).ok();

@@ -70,7 +70,7 @@ fn run_with_all_hooks_shows_every_step() {
 #[test]
 fn commands_of_a_life_share_one_file() {
     let Some((mut t, file)) = tracing() else { return };
-    t.args(&["sleep", "60"]).write_config();
+    t.args(&["sleep", "5000"]).write_config();
     let call = |words: &[&str]| {
         let mut command = t.command(words);
         command.env("OXRUN_TRACE", &file);

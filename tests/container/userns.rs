@@ -188,7 +188,7 @@ fn sleeping_and_other() -> (Sandbox, Sandbox) {
     first.map_users(100_000);
     config::add_namespace(&mut first.config, "time", "");
     first.config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1234}});
-    first.args(&["payload", "sleep", "60"]);
+    first.args(&["payload", "sleep", "5000"]);
     first.create().ok();
     first.start().ok();
     let second = Sandbox::new();
@@ -280,7 +280,7 @@ fn created_successor_is_the_containers_process() {
 fn namespaces_that_the_host_owns_with_a_new_user_namespace() {
     only_oxrun!();
     let mut first = Sandbox::new();
-    first.args(&["payload", "sleep", "60"]);
+    first.args(&["payload", "sleep", "5000"]);
     first.create().ok();
     let of_first = |kind: &str| format!("/proc/{}/ns/{kind}", first.pid());
     let mut t = Sandbox::new();

@@ -235,7 +235,7 @@ fn forks(count: i64) -> Attempt {
         // SAFETY: the child only sleeps and exits; the process has one thread.
         match unsafe { libc::fork() } {
             0 => loop {
-                std::thread::sleep(std::time::Duration::from_secs(60));
+                std::thread::sleep(std::time::Duration::from_secs(5000));
             },
             -1 => error = Some(errno_name(&Error::last_os_error())),
             pid => children.push(pid),

@@ -25,7 +25,7 @@ fn own_binary_is_out_of_reach() {
 fn exe_of_a_created_container_cannot_be_written() {
     let before = sha256(runtime());
     let mut first = Sandbox::new();
-    first.args(&["payload", "sleep", "60"]);
+    first.args(&["payload", "sleep", "5000"]);
     first.create().ok();
     // A second container in the same pid namespace, with every capability, tries the first's init.
     let mut second = Sandbox::new();
@@ -57,7 +57,7 @@ fn own_binary_is_out_of_reach_in_any_variant() {
         if dev == super::Dev::Link {
             return;
         }
-        t.args(&["payload", "sleep", "60"]);
+        t.args(&["payload", "sleep", "5000"]);
         t.create().ok();
         t.start().ok();
         for args in [&["/entry"][..], &["/proc/self/exe", "--version"]] {
@@ -96,12 +96,12 @@ fn no_page_of_the_binary_is_in_a_process_that_a_container_can_reach() {
         if owner == Owner::UserNamespace {
             t.map_users(100_000);
         }
-        t.args(&["payload", "sleep", "60"]);
+        t.args(&["payload", "sleep", "5000"]);
         t.create().ok();
         shares_nothing(t.pid(), "init that waits");
         t.start().ok();
         // The caller's side of exec stays out of the container: nobody there sees it.
-        let mut exec = t.spawn(t.command(&["exec", &t.id, "sh", "-c", "echo up; sleep 60"]));
+        let mut exec = t.spawn(t.command(&["exec", &t.id, "sh", "-c", "echo up; sleep 5000"]));
         exec.wait_for("up");
         for kind in ["cgroup", "ipc", "mnt", "net", "pid", "uts", "user"] {
             let of = |who: &str| fs::read_link(format!("/proc/{who}/ns/{kind}")).unwrap();
@@ -151,7 +151,7 @@ fn maps_of_a_waiting_init_show_nothing_from_inside() {
         skip!("another runtime shows a map of its binary");
     }
     let mut first = Sandbox::new();
-    first.args(&["payload", "sleep", "60"]);
+    first.args(&["payload", "sleep", "5000"]);
     first.create().ok();
     let mut second = Sandbox::new();
     config::add_namespace(&mut second.config, "pid", &format!("/proc/{}/ns/pid", first.pid()));

@@ -38,7 +38,7 @@ fn climbing_ids_touch_nothing() {
 #[test]
 fn state_directory_is_closed_to_others() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
     assert_eq!(mode(&t.state_dir().join(&t.id)) & 0o066, 0);
@@ -78,7 +78,7 @@ fn very_long_values_are_clean_errors() {
 #[test]
 fn exec_adds_no_inheritable_capability() {
     let mut t = Sandbox::new();
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     t.start().ok();
     let words = ["exec", "--cap", "CAP_NET_RAW", "--cap", "CAP_SYS_ADMIN", &t.id, "payload", "report"];
@@ -92,7 +92,7 @@ fn no_socket_is_abstract() {
     // Abstract names are shared by all in a network namespace, that of the host too.
     let mut t = Sandbox::new();
     config::drop_namespace(&mut t.config, "network");
-    t.args(&["payload", "sleep", "60"]);
+    t.args(&["payload", "sleep", "5000"]);
     t.create().ok();
     let fds = fs::read_dir(format!("/proc/{}/fd", t.pid())).unwrap().flatten();
     let inodes: Vec<String> = fds

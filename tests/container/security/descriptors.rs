@@ -55,7 +55,7 @@ fn cwd_by_another_process_root_stays_inside() {
 fn created_process_cannot_be_traced_by_its_user() {
     let mut first = Sandbox::new();
     first.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
-    first.args(&["payload", "sleep", "60"]);
+    first.args(&["payload", "sleep", "5000"]);
     first.create().ok();
     let mut second = Sandbox::new();
     second.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});

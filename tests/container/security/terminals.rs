@@ -102,7 +102,7 @@ fn every_process_leads_its_own_session() {
         }
         let report = t.report();
         assert_eq!(report["sid"], report["pid"], "{report}");
-        t.args(&["payload", "sleep", "60"]);
+        t.args(&["payload", "sleep", "5000"]);
         t.create().ok();
         t.start().ok();
         let report = t.runtime(&["exec", &t.id, "payload", "report"]).ok().json();
