@@ -464,10 +464,9 @@ impl Builder<'_> {
     pub fn attach_with(&self, tree: &OwnedFd, target: &OwnedFd, change: Change) -> Result<()> {
         if self.host.mount_setattr {
             self.set_attributes(tree, change)?;
-            return move_onto(tree, target).doing(|| "attach the mount to its target");
         }
         move_onto(tree, target).doing(|| "attach the mount to its target")?;
-        self.set_attributes(tree, change)
+        if self.host.mount_setattr { Ok(()) } else { self.set_attributes(tree, change) }
     }
 
     fn old_mount(&self, mount: &OwnedFd, change: Change) -> Result<()> {
