@@ -398,6 +398,8 @@ fn execute(path: &Path, setting: &Setting, socket: &OwnedFd, said: &OwnedFd) -> 
     rustix::stdio::dup2_stdin(&null).doing(|| "set standard input")?;
     rustix::stdio::dup2_stdout(&null).doing(|| "set standard output")?;
     rustix::stdio::dup2_stderr(said).doing(|| "set standard error")?;
+    // Before all others are closed behind the back of their owners.
+    drop(null);
     let kept = || setting.inherited.iter().copied().chain([socket]);
     sys::close_all_but(
         &mut kept().map(|fd| fd.as_raw_fd() as u32).chain([said.as_raw_fd() as u32]).collect(),
