@@ -515,6 +515,16 @@ mod tests {
     }
 
     #[test]
+    fn the_log_is_opened_once() {
+        let status = crate::sys::spawn::in_child(|| {
+            open(&Settings::default()).unwrap();
+            let error = open(&Settings::default()).unwrap_err().to_string();
+            assert_eq!(error, "open the log: it is open already");
+        });
+        assert_eq!(status, 0);
+    }
+
+    #[test]
     fn levels_and_formats_by_name() {
         assert_eq!(Level::parse("warn").ok(), Some(Level::Warning));
         assert!(Level::parse("loud").is_err());

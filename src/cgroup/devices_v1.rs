@@ -29,13 +29,13 @@ impl Policy {
     pub fn fold(rules: &[DeviceRule]) -> Result<Policy, String> {
         let mut policy = Policy::default();
         for rule in rules {
-            policy.add(rule)?;
+            policy.take(rule)?;
         }
         policy.complete();
         Ok(policy)
     }
 
-    fn add(&mut self, rule: &DeviceRule) -> Result<(), String> {
+    fn take(&mut self, rule: &DeviceRule) -> Result<(), String> {
         let access = access_of(rule);
         let everything = rule.kind == DeviceKind::All && rule.major.is_none() && rule.minor.is_none();
         if everything && access == ALL {

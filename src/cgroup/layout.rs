@@ -56,7 +56,7 @@ impl Layout {
         let mut mounts = Mounts::default();
         let mut layout = Layout::default();
         for line in own.lines() {
-            layout.add(line, &mut mounts)?;
+            layout.take(line, &mut mounts)?;
         }
         Ok(layout)
     }
@@ -89,7 +89,7 @@ impl Layout {
     }
 
     /// Takes in one line of /proc/self/cgroup: `4:memory:/path`.
-    fn add(&mut self, line: &str, mounts: &mut Mounts) -> Result<()> {
+    fn take(&mut self, line: &str, mounts: &mut Mounts) -> Result<()> {
         let mut fields = line.splitn(3, ':');
         let (Some(id), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
             bail!("read /proc/self/cgroup: line `{line}` has no three fields");
@@ -210,6 +210,12 @@ mod tests {
             assert!(normalise(bad).is_err(), "{bad}");
         }
         assert_eq!(normalise("/a..b/...").unwrap(), "a..b/...");
+    }
+
+    #[test]
+    fn cgroup_of_a_process_in_another_form_is_an_error() {
+        let error = Layout::default().take("nonsense", &mut Mounts::default()).unwrap_err().to_string();
+        assert_eq!(error, "read /proc/self/cgroup: line `nonsense` has no three fields");
     }
 
     #[test]

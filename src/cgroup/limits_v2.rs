@@ -305,6 +305,66 @@ mod tests {
     }
 
     #[test]
+    fn cgroup_v1_terms_that_v2_has_not_are_named() {
+        let table = [
+            (
+                r#"{"cpu":{"realtimeRuntime":1}}"#,
+                "cpu.realtimeRuntime: cgroup v2 has no realtime limits; leave it out",
+            ),
+            (
+                r#"{"memory":{"swap":9,"limit":5,"kernel":7}}"#,
+                "memory.kernel: cgroup v2 has no limit of kernel memory; leave it out",
+            ),
+            (
+                r#"{"memory":{"swap":9}}"#,
+                "memory.swap: unable to set swap limit without memory limit (memory.limit) on cgroup v2",
+            ),
+            (
+                r#"{"memory":{"kernelTCP":7}}"#,
+                "memory.kernelTCP: cgroup v2 has no limit of TCP memory; leave it out",
+            ),
+            (
+                r#"{"memory":{"swappiness":7}}"#,
+                "memory.swappiness: cgroup v2 has no swappiness; leave it out",
+            ),
+            (
+                r#"{"memory":{"disableOOMKiller":true}}"#,
+                "memory.disableOOMKiller: cgroup v2 cannot disable the OOM killer; leave it out",
+            ),
+            (
+                r#"{"network":{"classID":7}}"#,
+                "network.classID: cgroup v2 has no network classes; leave it out",
+            ),
+            (
+                r#"{"network":{"priorities":[{"name":"a","priority":1}]}}"#,
+                "network.priorities: cgroup v2 has no network priorities; leave it out",
+            ),
+            (r#"{"blockIO":{"weight":7}}"#, "blockIO.weight: 7 is not between 10 and 1000"),
+            (
+                r#"{"blockIO":{"leafWeight":70}}"#,
+                "blockIO.leafWeight: cgroup v2 has no leaf weights; leave it out",
+            ),
+            (
+                r#"{"unified":{"cgroup.kill":"1"}}"#,
+                "unified.cgroup.kill: decides which processes are in the cgroup or whether they run, which is the runtime's job",
+            ),
+            (r#"{"rdma":{"a b":{"hcaHandles":1}}}"#, "rdma.a b: not the name of an RDMA device"),
+            (r#"{"rdma":{"mlx":{}}}"#, "rdma.mlx: needs hcaHandles or hcaObjects"),
+        ];
+        for (json, said) in table {
+            let (_, problems) = lower(json, &|_| None);
+            assert!(problems.to_string().contains(&format!("linux.resources.{said}")), "{json}: {problems}");
+        }
+        // What was set before is as little as what is given.
+        let now = |_: &str| Some("100\n".to_string());
+        let (_, problems) = lower(r#"{"memory":{"swap":9}}"#, &now);
+        assert!(
+            problems.to_string().contains("memory+swap limit 9 should be >= memory limit 100"),
+            "{problems}"
+        );
+    }
+
+    #[test]
     fn cgroup_unified_names_no_other_files() {
         for file in ["../memory.max", "memory", ".x", "cgroup.procs", "cgroup.kill"] {
             let (got, problems) = lower(&format!(r#"{{"unified":{{"{file}":"1"}}}}"#), &|_| None);

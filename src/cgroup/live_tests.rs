@@ -366,3 +366,86 @@ fn cgroup_paths_are_below_or_beside_the_own_one() {
     let named = manager("");
     assert!(named.path_of("memory").unwrap().ends_with("id"));
 }
+
+#[test]
+fn cgroup_that_is_none_is_said_to_be() {
+    let place = |path: &str| Place {
+        controllers: vec!["memory".into()],
+        mountpoint: "/tmp".into(),
+        path: path.into(),
+        made: 0,
+    };
+    let error = Node::new(place("x")).directory().unwrap_err().to_string();
+    let said = "`/tmp` is not a cgroup filesystem of the expected version: something is mounted over it";
+    assert_eq!(error, said);
+    let none = v1::Cgroup { nodes: Vec::new(), unified: None };
+    let error = |rules: &[DeviceRule]| format!("{:#}", none.apply(&Resources::default(), rules).unwrap_err());
+    assert_eq!(
+        error(&[device(false, None)]),
+        "linux.resources.devices: cgroup controller `devices` is not there: this host has no such v1 hierarchy mounted"
+    );
+    let any = DeviceRule { kind: DeviceKind::Char, ..device(true, None) };
+    let one = DeviceRule { read: false, mknod: false, ..device(false, Some(3)) };
+    let said = error(&[any, one]);
+    assert!(said.contains("linux.resources.devices: `c 1:3 w` cannot be denied on cgroup v1"), "{said}");
+}
+
+/// The host's cgroup2 hierarchy, also where its controllers are those of cgroup v1.
+fn second_version() -> Option<Layout> {
+    let found = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .into_iter()
+        .find(|path| crate::hostfs::filesystem_type(*path) == Ok(layout::CGROUP2_MAGIC));
+    let Some(path) = found else {
+        println!("skipped: no cgroup2 is mounted");
+        return None;
+    };
+    Some(Layout { legacy: Vec::new(), unified: Some((path.into(), String::new())) })
+}
+
+fn second(layout: &Layout, path: &str) -> v2::Cgroup {
+    let plan = CgroupPlan { path: path.to_string(), ..CgroupPlan::default() };
+    v2::Cgroup::new(layout, &plan, "id").unwrap()
+}
+
+#[test]
+fn cgroup_v2_that_takes_no_container() {
+    let plan = |path: &str| CgroupPlan { path: path.into(), ..CgroupPlan::default() };
+    let error = v2::Cgroup::new(&Layout::default(), &plan("/x"), "id").unwrap_err().to_string();
+    assert_eq!(error, "cgroup v2 is not mounted");
+    let Some(layout) = second_version() else { return };
+    let error = v2::Cgroup::new(&layout, &plan("/."), "id").unwrap_err().to_string();
+    assert_eq!(error, "cgroup path `/.` is the root cgroup: name one below it (linux.cgroupsPath)");
+    let mut first = second(&layout, &path("second", "c"));
+    if let Err(error) = first.create() {
+        return println!("skipped: {error:#}");
+    }
+    first.node.write("cgroup.freeze", "1").unwrap();
+    let frozen = second(&layout, &path("second", "c")).create().unwrap_err().to_string();
+    first.thaw().unwrap();
+    first.node.write("cgroup.type", "threaded").unwrap();
+    let below = second(&layout, &path("second", "c/below")).create().unwrap_err().to_string();
+    let directory = first.node.place.directory();
+    assert!(first.node.remove(Instant::now()).unwrap());
+    assert_eq!(frozen, "container's cgroup unexpectedly frozen: thaw it or choose another linux.cgroupsPath");
+    let said =
+        format!("cgroup `{}/below` is of type `domain invalid`: a parent is threaded", directory.display());
+    assert!(below.starts_with(&said), "{below}");
+}
+
+#[test]
+fn cgroup_v2_controllers_that_are_not_there() {
+    let Some(layout) = second_version() else { return };
+    let mut cgroup = second(&layout, &path("without", "c"));
+    if let Err(error) = cgroup.create() {
+        return println!("skipped: {error:#}");
+    }
+    let resources = serde_json::from_str(r#"{"unified":{"nonsense.max":"1"}}"#).unwrap();
+    let error = cgroup.apply(&resources, &[]).unwrap_err();
+    assert!(cgroup.node.remove(Instant::now()).unwrap());
+    let error = format!("{error:#}");
+    let said = "linux.resources.unified.nonsense.max: enable cgroup controller `nonsense` in `";
+    assert!(
+        error.starts_with(said) && error.contains("the controller is not there: the kernel or"),
+        "{error}"
+    );
+}

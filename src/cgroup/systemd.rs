@@ -14,7 +14,7 @@ use super::{Manager, limits_v1, limits_v2, refuse_populated, unit, v1, v2};
 use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::{Pids, Resources};
-use crate::error::{Context, anyhow, bail, shown};
+use crate::error::{Context, Doing, bail, shown};
 use crate::sys::clone::{Forked, clone3};
 use crate::sys::process as sys;
 use anyhow::Result;
@@ -118,7 +118,7 @@ impl Scope {
     /// Has systemd make the scope and waits until it is there. On failure the holder is gone,
     /// and with it the scope.
     pub fn create(&mut self) -> Result<()> {
-        let wanted = self.wanted.take().context("the unit has no properties")?;
+        let Some(wanted) = self.wanted.take() else { return Ok(()) };
         let name = self.unit.name.clone();
         let result = self.start(wanted).with_context(|| format!("start systemd unit `{name}`"));
         if result.is_err() {
@@ -364,13 +364,14 @@ fn files(layout: &Layout, path: &str) -> Result<Manager> {
         Node::new(Place { controllers, mountpoint, path: path.to_string(), made: 0 })
     };
     let unified = layout.unified.as_ref().map(|(mountpoint, _)| place(&[], mountpoint));
-    if layout.is_v2() {
-        let node = unified.context("cgroup v2 is not mounted")?;
-        node.directory()?;
-        return Ok(Manager::V2(v2::Cgroup { node }));
+    let nodes: Vec<Node> = layout.legacy.iter().map(|h| place(&h.controllers, &h.mountpoint)).collect();
+    match unified {
+        Some(node) if nodes.is_empty() => {
+            node.directory()?;
+            Ok(Manager::V2(v2::Cgroup { node }))
+        }
+        unified => Ok(Manager::V1(v1::Cgroup { nodes, unified })),
     }
-    let nodes = layout.legacy.iter().map(|h| place(&h.controllers, &h.mountpoint)).collect();
-    Ok(Manager::V1(v1::Cgroup { nodes, unified }))
 }
 
 /// A process that keeps a scope from being empty; ended with the value, and by itself with the
@@ -386,7 +387,7 @@ struct Holder {
 impl Holder {
     fn start() -> Result<Holder> {
         let (end, alive) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
-        match clone3(0, None).map_err(|e| anyhow!("clone the first process of the unit: {e}"))? {
+        match clone3(0, None).doing(|| "clone the first process of the unit")? {
             Forked::Child => {
                 // An error leaves descriptors open for the short time that the holder lives.
                 let _ = sys::close_all_but(&mut vec![end.as_raw_fd().cast_unsigned()]);

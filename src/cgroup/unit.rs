@@ -392,6 +392,10 @@ mod tests {
 
     #[test]
     fn cgroup_annotations_are_typed_and_few() {
+        let given = BTreeMap::from([(format!("{ANNOTATION}TasksMax"), "many".to_string())]);
+        let error = format!("{:#}", annotations(&given).unwrap_err());
+        let said = "annotations.org.systemd.property.TasksMax: `many` is not a value of type `t` in GVariant's text form";
+        assert_eq!(error, said);
         let of = annotation;
         let usec = |n| ("TimeoutStopUSec".to_string(), Value::U64(n));
         assert_eq!(of("TimeoutStopUSec", "uint64 5").unwrap(), usec(5));

@@ -12,7 +12,7 @@ use crate::bundle::Problems;
 use crate::bundle::plan::{CgroupPlan, DeviceRule};
 use crate::bundle::spec::Resources;
 use crate::error;
-use crate::error::{Context, anyhow, bail};
+use crate::error::{Context, Doing, anyhow, bail};
 use crate::sys::bpf;
 use anyhow::Result;
 use rustix::fs::AtFlags;
@@ -139,14 +139,14 @@ impl Cgroup {
 
     fn set_devices(&self, rules: &[DeviceRule]) -> Result<()> {
         let code = device_program::compile(rules);
-        let program = load(&code).map_err(|e| anyhow!("load the device program: {e}"))?;
+        let program = load(&code).doing(|| "load the device program")?;
         let directory = self.node.directory()?;
         let mut own = if self.node.fresh { Vec::new() } else { own_programs(directory)? }.into_iter();
         let replaced = own.next();
         bpf::attach(directory, program.as_fd(), replaced.as_ref().map(AsFd::as_fd))
-            .map_err(|e| anyhow!("attach the device program: {e}"))?;
+            .doing(|| "attach the device program")?;
         for old in own {
-            bpf::detach(directory, old.as_fd()).map_err(|e| anyhow!("detach an old device program: {e}"))?;
+            bpf::detach(directory, old.as_fd()).doing(|| "detach an old device program")?;
         }
         Ok(())
     }

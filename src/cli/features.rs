@@ -4,7 +4,6 @@
 
 use super::help::{COMMIT, SPEC_VERSION, VERSION};
 use crate::bundle::plan::NamespaceKind;
-use crate::error::Context;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -198,7 +197,7 @@ fn features(lists: Lists) -> Result<String> {
         ]),
         potentially_unsafe_config_annotations: UNSAFE_ANNOTATIONS,
     };
-    Ok(serde_json::to_string_pretty(&features).context("write the features as JSON")? + "\n")
+    Ok(serde_json::to_string_pretty(&features)? + "\n")
 }
 
 fn sorted(mut names: Vec<&str>) -> Vec<&str> {

@@ -45,7 +45,7 @@ pub fn print(text: &str) -> Result<()> {
 
 /// The output of `state`.
 pub fn state(view: &StateView) -> Result<String> {
-    let text = serde_json::to_string_pretty(view).context("write the state as JSON")?;
+    let text = serde_json::to_string_pretty(view)?;
     Ok(text + "\n")
 }
 
@@ -59,7 +59,7 @@ pub fn list(mut views: Vec<StateView>, format: Format, quiet: bool) -> Result<St
     match format {
         Format::Table => Ok(table(&views)),
         Format::Json if views.is_empty() => Ok("null\n".to_owned()),
-        Format::Json => Ok(serde_json::to_string(&views).context("write the list as JSON")? + "\n"),
+        Format::Json => Ok(serde_json::to_string(&views)? + "\n"),
     }
 }
 
@@ -108,7 +108,7 @@ fn cells(view: &StateView) -> [String; 6] {
 /// JSON.
 pub fn garbage(found: &[Garbage], format: Format, removed: bool) -> Result<String> {
     if format == Format::Json {
-        return Ok(serde_json::to_string(found).context("write the list as JSON")? + "\n");
+        return Ok(serde_json::to_string(found)? + "\n");
     }
     let head = ["NAME", if removed { "REMOVED BECAUSE" } else { "WHY" }, "WITH"].map(str::to_owned);
     let row = |one: &Garbage| {

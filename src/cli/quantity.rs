@@ -52,8 +52,8 @@ pub fn duration(text: &str) -> Result<Duration> {
             "h" => 3_600_000_000_000,
             _ => bail!("{}", wrong()),
         };
-        let part = scaled(number, nanoseconds).with_context(wrong)?;
-        total = total.checked_add(part).with_context(wrong)?;
+        let part = scaled(number, nanoseconds);
+        total = part.and_then(|part| total.checked_add(part)).with_context(wrong)?;
         rest = &tail[end..];
     }
     if total == 0 {

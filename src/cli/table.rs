@@ -456,7 +456,7 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         name: "seccomp",
         arguments: "explain <profile> [syscall [argument...]]",
-        least: 2,
+        least: 1,
         most: 9,
         raw_after: None,
         summary: "show what a seccomp profile does",

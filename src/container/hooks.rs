@@ -380,11 +380,10 @@ fn verdict(child: &spawn::Child, status: &WaitIdStatus, said: &str) -> Result<()
     if let Some(refusal) = child.refusal() {
         bail!("{}: {}", refusal.step, text(refusal.errno));
     }
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(0), _) => Ok(()),
-        (Some(code), _) => bail!("exit status {code}{said}"),
-        (None, Some(number)) => bail!("killed by signal {number} ({}){said}", signal::words(number)),
-        (None, None) => bail!("ended in an unknown way{said}"),
+    match (status.exit_status().unwrap_or(255), status.terminating_signal()) {
+        (_, Some(number)) => bail!("killed by signal {number} ({}){said}", signal::words(number)),
+        (0, None) => Ok(()),
+        (code, None) => bail!("exit status {code}{said}"),
     }
 }
 

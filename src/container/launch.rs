@@ -7,7 +7,7 @@ use super::rdt::Place;
 use super::terminal::Newlines;
 use crate::bundle::plan::{DeviceRule, Mount, MountIdMap, MountSource, NamespaceKind, Plan, Process};
 use crate::cgroup::Manager;
-use crate::error::{Context, Doing, Failed, anyhow, bail, errno_of};
+use crate::error::{Context, Doing, Failed, anyhow, bail, errno_of, shown};
 use crate::hostfs;
 use crate::init::sync::{Channel, Message};
 use crate::init::{self, Job, last};
@@ -341,7 +341,7 @@ pub fn set_oom_score(process: Option<&Process>, procfs: &Procfs, pid: &str) -> R
 fn answer(launched: &Launched, result: Result<OwnedFd>) -> Result<()> {
     match result {
         Ok(fd) => launched.channel.send_with(&Message::Given, Some(fd.as_fd())),
-        Err(error) => launched.channel.send(&Message::Refused(format!("{error:#}"))),
+        Err(error) => launched.channel.send(&Message::Refused(shown(&error))),
     }
 }
 

@@ -284,6 +284,76 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "MB:0=20\n");
     }
 
+    /// What is said of a place below `root` that cannot be made, `root` left out.
+    fn refusal(root: &Path, rdt: &IntelRdt) -> String {
+        let error = Place::below(root, rdt, "box").make(rdt).unwrap_err();
+        format!("{error:#}").replace(&root.display().to_string(), "ROOT")
+    }
+
+    #[test]
+    fn places_that_cannot_be_made() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let schema = |name: &str| IntelRdt { l3_cache_schema: "L3:0=f".into(), ..rdt(name, false) };
+        assert_eq!(
+            refusal(root, &rdt("gold", false)),
+            "linux.intelRdt: closID `gold` has no group: make `ROOT/gold`, or give a schema"
+        );
+        assert_eq!(
+            refusal(root, &schema("a/b")),
+            "linux.intelRdt: make the group `ROOT/a/b`: no such file or directory"
+        );
+        // A directory of another filesystem has no `schemata`; what resctrl says is added.
+        std::fs::create_dir(root.join("info")).unwrap();
+        std::fs::write(root.join("info/last_cmd_status"), "no luck today\n").unwrap();
+        assert_eq!(
+            refusal(root, &schema("gold")),
+            "linux.intelRdt: set `L3:0=f` in the schemata of `ROOT/gold`: write to schemata: no such file or directory \
+             (no luck today)"
+        );
+        assert!(!root.join("gold").exists(), "what was made is removed");
+        std::fs::create_dir(root.join("box")).unwrap();
+        assert_eq!(
+            refusal(root, &rdt("", false)),
+            "linux.intelRdt: the group `ROOT/box` exists already and is not this container's"
+        );
+        assert_eq!(
+            refusal(root, &rdt("box", true)),
+            "linux.intelRdt: enableMonitoring: make the group `ROOT/box/mon_groups/box`: no such file or directory \
+             (no luck today)"
+        );
+        assert_eq!(
+            refusal(root, &schema("box")),
+            "linux.intelRdt: read `ROOT/box/schemata`: no such file or directory"
+        );
+        std::fs::write(root.join("box/schemata"), "    L3:0=ff\n").unwrap();
+        assert_eq!(
+            refusal(root, &schema("box")),
+            "linux.intelRdt: closID `box` exists with other schemata than `L3:0=f`: L3:0=ff"
+        );
+    }
+
+    #[test]
+    fn places_that_cannot_be_used() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let said = |error: anyhow::Error| format!("{error:#}").replace(&root.display().to_string(), "ROOT");
+        let place = Place::below(root, &rdt("", false), "box");
+        std::fs::create_dir_all(root.join("box/more")).unwrap();
+        assert_eq!(
+            said(place.join(7).unwrap_err()),
+            "linux.intelRdt: enter the group `ROOT/box`: no such file or directory"
+        );
+        assert_eq!(
+            said(place.remove().unwrap_err()),
+            "remove the resctrl group `ROOT/box`: directory not empty"
+        );
+        std::fs::write(root.join("box/schemata"), "L3:0=ff\n").unwrap();
+        // No room for the new line, nor for the old one.
+        let full = Place { group: "/dev".into(), ..place };
+        assert!(said(full.update(&["L3:0=f"]).unwrap_err()).starts_with("read `/dev/schemata`"));
+    }
+
     #[test]
     fn schemata_are_compared_by_their_meaning() {
         let actual = "    MB:0= 70;1=100\n    L3:0=00ff;1=7FFF\n";

@@ -364,8 +364,7 @@ impl Entry {
 
     /// Replaces `state.json` at once. The caller has the exclusive lock.
     pub fn write_state(&self, state: &State) -> Result<()> {
-        let bytes = serde_json::to_vec(state).with_context(|| format!("write {STATE} of `{}`", self.id))?;
-        self.write_file(STATE, &bytes)
+        self.write_file(STATE, &serde_json::to_vec(state)?)
     }
 
     /// `config.json` as `create` read it.

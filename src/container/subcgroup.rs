@@ -118,3 +118,51 @@ pub fn explain(error: std::io::Error) -> anyhow::Error {
     };
     anyhow!("adding the process to cgroups: {}{hint}", crate::error::why(&error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_name_no_cgroup_are_refused() {
+        let sub = |controllers: &[&str], path: &str| SubCgroup {
+            controllers: controllers.iter().map(|c| c.to_string()).collect(),
+            path: path.into(),
+        };
+        let place = |controllers: &[&str]| Place {
+            controllers: controllers.iter().map(|c| c.to_string()).collect(),
+            mountpoint: "/cgroup".into(),
+            path: "c".into(),
+            made: 0,
+        };
+        let second = || Location::V2(place(&[]));
+        for (location, wanted, said) in [
+            (
+                Location::None,
+                vec![sub(&[], "a")],
+                "the container has no cgroup of its own: leave the option out",
+            ),
+            (
+                second(),
+                vec![sub(&["pids"], "a")],
+                "unknown controller `pids`: cgroup v2 has one hierarchy; give the path alone",
+            ),
+            (
+                second(),
+                vec![sub(&[], "a"), sub(&[], "b")],
+                "`b` is a second path: cgroup v2 has one hierarchy",
+            ),
+            (
+                Location::V1(vec![place(&["cpu"])]),
+                vec![sub(&["pids"], "a")],
+                "unknown controller `pids`: the container has no cgroup of it",
+            ),
+        ] {
+            assert_eq!(below(location, &wanted).unwrap_err().to_string(), format!("--cgroup: {said}"));
+        }
+        assert_eq!(
+            below(second(), &[sub(&[], "a/./b")]).unwrap(),
+            Location::V2(Place { path: "c/a/b".into(), ..place(&[]) })
+        );
+    }
+}

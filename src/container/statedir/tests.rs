@@ -238,3 +238,58 @@ fn the_status_follows_process_and_socket() {
     let refused = entry.connect_start_socket().unwrap_err();
     assert_eq!(kind(&refused), Some(&Error::WrongState("cannot start an already running container".into())));
 }
+
+#[test]
+fn a_relative_root_needs_a_working_directory() {
+    let scratch = Scratch::new("relative");
+    let status = crate::sys::spawn::in_child(|| {
+        let states = scratch.dir();
+        let gone = scratch.path("gone");
+        std::fs::create_dir(&gone).unwrap();
+        std::env::set_current_dir(&gone).unwrap();
+        std::fs::remove_dir(&gone).unwrap();
+        let relative = StateDir { root: states.root_again().unwrap(), path: "x".into() };
+        let error = format!("{:#}", relative.path_of("a").unwrap_err());
+        assert!(error.starts_with("find the state directory: "), "{error}");
+    });
+    assert_eq!(status, 0);
+}
+
+/// A mount below it, which rmdir(2) and unlink(2) refuse.
+#[test]
+fn what_is_mounted_in_a_container_s_directory_stays() {
+    let scratch = Scratch::new("mounted");
+    let states = scratch.dir();
+    std::fs::create_dir_all(scratch.path(".gone-1-1-1/mount")).unwrap();
+    let mount = scratch.path(".gone-1-1-1/mount");
+    let run = |program: &str, args: &[&std::ffi::OsStr]| {
+        assert!(std::process::Command::new(program).args(args).status().unwrap().success());
+    };
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: mounting needs root");
+    }
+    run("mount", &["-t".as_ref(), "tmpfs".as_ref(), "none".as_ref(), mount.as_ref()]);
+    let swept = states.sweep_debris();
+    run("umount", &[mount.as_ref()]);
+    let error = swept.unwrap_err().to_string();
+    assert_eq!(error, "remove leftover `.gone-1-1-1`: device or resource busy");
+    assert_eq!(states.sweep_debris().unwrap(), 1);
+}
+
+#[test]
+fn a_state_that_is_gone_or_no_file() {
+    let scratch = Scratch::new("odd");
+    let states = scratch.dir();
+    std::fs::create_dir_all(scratch.path("c/state.json")).unwrap();
+    let entry = states.open_entry("c").unwrap();
+    assert_eq!(entry.is_broken().unwrap_err().to_string(), "read state.json of `c`: is a directory");
+    std::fs::remove_dir(scratch.path("c/state.json")).unwrap();
+    let said = "read state.json of `c`; delete --force removes a broken container: no such file or directory";
+    assert_eq!(entry.state().unwrap_err().to_string(), said);
+    std::fs::write(scratch.path("c/state.json"), "nonsense").unwrap();
+    let error = format!("{:#}", entry.state().unwrap_err());
+    assert!(
+        error.starts_with("read state.json of `c`; delete --force removes a broken container: expected"),
+        "{error}"
+    );
+}
