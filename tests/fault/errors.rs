@@ -5,7 +5,8 @@
 //! A row has two lines: `running: state ID ! host pidfd_open = EMFILE` is what there is before, the command,
 //! and whose call of which name gets which result (an error, a number, or KILL for the end of the process);
 //! the line below is the text. What the call is about, or how that ends, and how many like it come before
-//! may follow its name: `openat /state.json #1 = EACCES`. `ID` and `DIR` are the sandbox's.
+//! may follow its name: `openat /state.json #1 = EACCES`, and `#1+` where all later ones go the same way.
+//! `ID` and `DIR` are the sandbox's.
 
 use crate::harness::{Sandbox, host_command, is_oxrun, note_skip, runtime, wait_until};
 use crate::host;
@@ -27,6 +28,7 @@ struct Row<'a> {
     call: &'a str,
     object: &'a str,
     earlier: usize,
+    all: bool,
     action: Action,
     says: &'a str,
 }
@@ -41,8 +43,9 @@ impl<'a> Row<'a> {
         let (call, object) = call.split_once(' ').unwrap_or((call, ""));
         let number = errno(result).map(|n| -i64::from(n)).or_else(|| result.parse().ok());
         let action = if result == "KILL" { Action::Kill } else { Action::Return(number?) };
-        let (earlier, says) = (earlier.parse().ok()?, says.trim());
-        Some(Row { line, before, command, role, call, object, earlier, action, says })
+        let all = earlier.ends_with('+');
+        let (earlier, says) = (earlier.trim_end_matches('+').parse().ok()?, says.trim());
+        Some(Row { line, before, command, role, call, object, earlier, all, action, says })
     }
 }
 
@@ -58,6 +61,7 @@ fn errno(name: &str) -> Option<c_int> {
         ("EMFILE", EMFILE),
         ("ENOBUFS", ENOBUFS),
         ("ENOLCK", ENOLCK),
+        ("ENODEV", ENODEV),
         ("ENOMEM", ENOMEM),
         ("ENOSPC", ENOSPC),
         ("EPERM", EPERM),
@@ -94,11 +98,12 @@ pub fn cause_in(table: &str, change: impl FnOnce(&mut Sandbox), way: fn(&Sandbox
 
 /// What is wrong with one of them.
 fn one(t: &Sandbox, row: &Row, way: fn(&Sandbox, &[&str]) -> Command) -> Option<String> {
-    let init = prepare(t, row.before);
+    let init = prepare(t, row.before, way);
     let fill = |text: &str| text.replace("ID", &t.id).replace("DIR", &t.dir().display().to_string());
     let words: Vec<String> = row.command.split(' ').map(fill).collect();
     let command = way(t, &words.iter().map(String::as_str).collect::<Vec<_>>());
-    let at = At::Call { name: row.call.to_string(), object: fill(row.object), before: row.earlier };
+    let at =
+        At::Call { name: row.call.to_string(), object: fill(row.object), before: row.earlier, all: row.all };
     let fault = Fault { role: row.role.to_string(), at, action: row.action };
     let waiting = init.filter(|_| row.before == "created");
     let (out, err) = (t.dir().join("traced.out"), t.dir().join("traced.err"));
@@ -116,13 +121,13 @@ fn one(t: &Sandbox, row: &Row, way: fn(&Sandbox, &[&str]) -> Command) -> Option<
     // A child that the runtime did not wait for keeps a pid namespace from its end.
     let own = |pid: &i32| host::process_state(*pid) == Some('Z');
     trace.made.iter().copied().filter(own).for_each(reap);
-    t.runtime(&["delete", "--force", &t.id]).ok();
+    t.spawn(way(t, &["delete", "--force", &t.id])).wait().ok();
     trace.left.iter().copied().chain(init).for_each(reap);
     (!problem.is_empty()).then(|| format!("{}\n    {}\n  {problem}", row.line, row.says))
 }
 
 /// The container's first process, where there is one.
-fn prepare(t: &Sandbox, before: &str) -> Option<i32> {
+fn prepare(t: &Sandbox, before: &str, way: fn(&Sandbox, &[&str]) -> Command) -> Option<i32> {
     match before {
         "nothing" => return None,
         "broken" => {
@@ -136,7 +141,8 @@ fn prepare(t: &Sandbox, before: &str) -> Option<i32> {
         _ => panic!("nothing, broken, created, running or stopped, and not {before}"),
     }
     let pid_file = t.path("pid");
-    t.runtime(&["create", "--pid-file", &pid_file, &t.id]).ok();
+    let call = |words: &[&str]| t.spawn(way(t, words)).wait().ok();
+    call(&["create", "--pid-file", &pid_file, &t.id]);
     let init = fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
     if before == "created" {
         // `create` ends a moment before init has come to wait for `start`.
@@ -145,10 +151,10 @@ fn prepare(t: &Sandbox, before: &str) -> Option<i32> {
             call.split(' ').next() == Some(SYS_accept4.to_string().as_str())
         });
     } else {
-        t.start().ok();
+        call(&["start", &t.id]);
     }
     if before == "stopped" {
-        t.kill("KILL").ok();
+        call(&["kill", &t.id, "KILL"]);
         wait_until("the container's end", || host::process_state(init).is_none_or(|state| state == 'Z'));
     }
     Some(init)

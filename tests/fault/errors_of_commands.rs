@@ -159,3 +159,50 @@ fn exec_where_it_is_seen() {
     ";
     cause_in(table, |t| config::drop_namespace(&mut t.config, "pid"), Sandbox::command);
 }
+
+/// What a process does in the kernel that does not end it or does not stop it.
+#[test]
+fn processes_that_do_not_obey() {
+    cause(
+        r"
+        running: delete --force ID ! host pidfd_send_signal = 0
+            was killed but has not ended: it hangs in the kernel, see /proc/
+        running: pause ID ! host read /freezer.state #2+ = 0
+            freeze `/sys/fs/cgroup/freezer/ID`: a process does not stop within 2 s; it runs on
+        ",
+    );
+}
+
+#[test]
+fn log_and_trace() {
+    cause(
+        r"
+        nothing: --log syslog:x features ! host socket = EMFILE
+            make a socket for the log: too many open files
+        nothing: --trace DIR/trace features ! host open DIR/trace = EMFILE
+            trace into `DIR/trace` (--trace, OXRUN_TRACE): too many open files
+        nothing: --trace DIR/trace features ! host fstat DIR/trace = EIO
+            trace into `DIR/trace` (--trace, OXRUN_TRACE): look at it: input/output error
+        nothing: --trace DIR/trace features ! host flock DIR/trace = ENOLCK
+            trace into `DIR/trace` (--trace, OXRUN_TRACE): lock it: no locks available
+        nothing: --trace DIR/trace features ! host pwrite64 DIR/trace = ENOSPC
+            trace into `DIR/trace` (--trace, OXRUN_TRACE): write to it: no space left on device
+        nothing: --trace DIR/trace features ! host pwrite64 DIR/trace = 1
+            trace into `DIR/trace` (--trace, OXRUN_TRACE): no space left for it
+        nothing: --trace DIR/good features ! host flock DIR/good #1 = ENOLCK
+            trace into `DIR/good` (--trace, OXRUN_TRACE): unlock it: no locks available
+        nothing: --trace DIR/good features ! host pread64 DIR/good = EIO
+            trace into `DIR/good` (--trace, OXRUN_TRACE): read its end: input/output error
+        nothing: features ! host write = ENOSPC
+            write to stdout: no space left on device
+        nothing: spec --bundle DIR ! host write DIR/config.json = ENOSPC
+            write `DIR/config.json` (a file that is there is kept: remove it first): no space left on device
+        running: ps ID ! host pipe2 = EMFILE
+            run ps(1) of the host: too many open files
+        running: update -r /dev/zero ID ! host read /dev/zero = EIO
+            read resources from `/dev/zero`: input/output error
+        running: exec --process /dev/zero ID ! host read /dev/zero = EIO
+            read process file `/dev/zero` (--process): input/output error
+        ",
+    );
+}

@@ -45,6 +45,8 @@ fn launch() {
             linux.resources.devices: write `a` to `/sys/fs/cgroup/devices/ID/devices.deny`: operation not permitted
         nothing: create ID ! host write /cpuset.cpus = ENOSPC
             give cpuset `/sys/fs/cgroup/cpuset/ID` its parent's CPUs: no space left on device
+        nothing: create ID ! host mkdirat /pids/ID = ENOSPC
+            no space left on device: the kernel's number of memory cgroups (65535) is used up
         nothing: create ID ! host mkdirat ID = EAGAIN
             a parent's cgroup.max.depth or cgroup.max.descendants is reached
         nothing: create ID ! host fstatfs /sys/fs/cgroup/pids = EIO
@@ -199,4 +201,85 @@ fn without_a_mount_namespace() {
         config::drop_mount(&mut t.config, "/sys");
         config::drop_mount(&mut t.config, "/sys/fs/cgroup");
     });
+}
+
+#[test]
+fn sources_of_mounts() {
+    let table = r"
+        nothing: create ID ! host open . = EMFILE
+            keep the working directory: too many open files
+        nothing: create ID ! host open /proc/self/ns/mnt = EMFILE
+            keep the mount namespace: too many open files
+        nothing: create ID ! host setns = EPERM
+            enter the container's mount namespace: operation not permitted
+        nothing: create ID ! host open_tree /data = EMFILE
+            clone `DIR/data`: too many open files
+        nothing: create ID ! host setns #1 = EPERM
+            return to the host's mount namespace: operation not permitted
+        nothing: create ID ! host fchdir = EIO
+            return to the working directory: input/output error
+        nothing: create ID ! host mount_setattr = EINVAL
+            map the ids of the mount; the filesystem or the kernel may not support it: invalid argument
+        nothing: create ID ! host clone3 #1 = EAGAIN
+            create a user namespace for the id map: resource temporarily unavailable
+        nothing: create ID ! host open /ns/user = EMFILE
+            open the user namespace: too many open files
+        nothing: create ID ! host waitid = ECHILD
+            wait for the owner of the id map: no child processes
+        ";
+    changed(table, |t| {
+        t.map_users(100_000);
+        let data = t.path("data");
+        std::fs::create_dir(&data).unwrap();
+        config::add_mount(&mut t.config, "/mnt", "bind", &data, &["bind", "idmap"]);
+        let last = t.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+        last["uidMappings"] = json!([{"containerID": 0, "hostID": 7000, "size": 1000}]);
+        last["gidMappings"] = last["uidMappings"].clone();
+    });
+}
+
+#[test]
+fn score_of_memory() {
+    let table = r"
+        nothing: create ID ! host openat2 /oom_score_adj = EMFILE
+            read oom_score_adj: too many open files
+        nothing: create ID ! host write /oom_score_adj = EACCES
+            set process.oomScoreAdj to 100 (lowering it needs CAP_SYS_RESOURCE on the host): permission denied
+        ";
+    changed(table, |t| t.config["process"]["oomScoreAdj"] = json!(100));
+}
+
+#[test]
+fn processes_before_their_program() {
+    let table = r"
+        running: exec ID true ! host/0 capset = KILL
+            the process was killed by signal 9 before its program ran: the container ended, or has no memory left
+        running: exec ID true ! host rt_sigprocmask = EINVAL
+            block signals: invalid argument
+        created: start ID ! init execve = KILL
+            was killed before its program was executed
+        ";
+    cause(table);
+}
+
+fn as_root_of_a_user_namespace(t: &Sandbox, words: &[&str]) -> Command {
+    let words: Vec<&str> = ["--cgroup-manager", "disabled"].iter().chain(words).copied().collect();
+    t.in_user_namespace("true", &words)
+}
+
+#[test]
+fn namespaces_without_a_way_back() {
+    let table = r"
+        nothing: create ID ! host clone3 = EAGAIN
+            clone a process that joins namespaces: resource temporarily unavailable
+        nothing: create ID ! host waitid = ECHILD
+            wait for the process that joined namespaces: no child processes
+        nothing: create ID ! host/0 clone3 = KILL
+            the process that joined namespaces ended without a word
+        ";
+    let change = |t: &mut Sandbox| {
+        config::add_namespace(&mut t.config, "time", "");
+        config::drop_mount(&mut t.config, "/sys/fs/cgroup");
+    };
+    cause_in(table, change, as_root_of_a_user_namespace);
 }

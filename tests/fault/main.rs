@@ -14,14 +14,20 @@ mod config;
 #[allow(unused_macros)]
 #[path = "../container/harness.rs"]
 mod harness;
+#[path = "../container/fake_systemd.rs"]
+mod fake_systemd;
 #[path = "../container/host.rs"]
 mod host;
 
 mod errors;
+mod errors_of_cgroup_v2;
+mod errors_of_checkpoint;
 mod errors_of_commands;
 mod errors_of_create;
 mod errors_of_files;
 mod errors_of_init;
+mod errors_of_networks;
+mod errors_of_systemd;
 mod faults;
 mod harmless;
 mod ptrace;

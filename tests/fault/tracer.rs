@@ -50,8 +50,8 @@ impl Fault {
 pub enum At {
     /// By its number among all, from 0.
     Index(usize),
-    /// By its name and how what it is about ends; how many such calls come before.
-    Call { name: String, object: String, before: usize },
+    /// By its name and how what it is about ends; how many such calls come before; also all later ones.
+    Call { name: String, object: String, before: usize, all: bool },
 }
 
 /// A system call, as far as it matters here.
@@ -272,6 +272,7 @@ impl Tracer<'_> {
 
     fn on_syscall(&mut self, pid: i32) {
         let place = ptrace::syscall(pid);
+        let may_meet = self.fault.is_some_and(|fault| self.may_meet(fault));
         let Some(tracee) = self.tracees.get_mut(&pid) else { return };
         match place {
             Ok(Syscall::Entry { number, arguments }) if tracee.counted => {
@@ -282,7 +283,7 @@ impl Tracer<'_> {
                         let call = Call { number, object: object(pid, number, &arguments) };
                         self.trace.calls.entry(tracee.role.clone()).or_default().push(call);
                     }
-                    Some(fault) if self.trace.met.is_none() && fault.role == tracee.role => {
+                    Some(fault) if may_meet && fault.role == tracee.role => {
                         if self.is_at(&fault.at, index, pid, number, &arguments) {
                             let call = Call { number, object: object(pid, number, &arguments) };
                             if self.meet(pid, fault.action, call) {
@@ -303,15 +304,20 @@ impl Tracer<'_> {
         self.resume(pid, 0);
     }
 
+    /// Whether the fault is still to come.
+    fn may_meet(&self, fault: &Fault) -> bool {
+        self.trace.met.is_none() || matches!(fault.at, At::Call { all: true, .. })
+    }
+
     /// Whether this is the call of the fault.
     fn is_at(&mut self, at: &At, index: usize, pid: i32, number: i64, arguments: &[u64; 6]) -> bool {
         match at {
             At::Index(wanted) => *wanted == index,
-            At::Call { name, object: end, before } => {
+            At::Call { name, object: end, before, all } => {
                 let alike = faults::name(number) == name.as_str()
                     && object(pid, number, arguments).ends_with(end.as_str());
                 self.alike += usize::from(alike);
-                alike && self.alike == before + 1
+                alike && (self.alike == before + 1 || (*all && self.alike > *before))
             }
         }
     }
@@ -345,7 +351,7 @@ impl Tracer<'_> {
     fn resume(&self, pid: i32, signal: i32) {
         let Some(tracee) = self.tracees.get(&pid) else { return };
         let to_syscall = tracee.result.is_some()
-            || self.fault.is_none_or(|fault| self.trace.met.is_none() && fault.role == tracee.role);
+            || self.fault.is_none_or(|fault| self.may_meet(fault) && fault.role == tracee.role);
         // It may have been killed by somebody meanwhile.
         let _ = ptrace::resume(pid, to_syscall, signal);
     }
