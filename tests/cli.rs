@@ -137,3 +137,86 @@ fn seccomp_explain_reads_a_profile_or_a_config() {
     remove_file(&bare).unwrap();
     remove_file(&none).unwrap();
 }
+
+/// What is said of arguments that can never work, in one line that says what to do.
+#[test]
+fn wrong_arguments_are_explained() {
+    let table: &[(&[&str], &str)] = &[
+        (
+            &["checkpoint", "--manage-cgroups-mode", "x", "c"],
+            "read `--manage-cgroups-mode`: unknown mode `x`: use soft, full, strict or ignore",
+        ),
+        (
+            &["checkpoint", "--network-lock", "x", "c"],
+            "read `--network-lock`: unknown method `x`: use iptables, nftables or skip",
+        ),
+        (&["checkpoint", "--empty-ns", "pid", "c"], "namespace `pid` cannot be left empty: only network can"),
+        (&["checkpoint", "--page-server", "x", "c"], "`x` is not ADDRESS:PORT, such as 192.0.2.7:27277"),
+        (&["restore", "--lsm-profile", "x", "c"], "`x` is not TYPE:NAME: the type is apparmor or selinux"),
+        (&["spec", "--example", "shell", "--from", "x"], "--example and --from cannot be used together"),
+        (&["spec", "--example", "x"], "unknown example `x`: use shell, service, rootless or host-network"),
+        (&["seccomp", "x", "y"], "unknown command `seccomp x`: there is `seccomp explain`"),
+        (
+            &["seccomp", "explain"],
+            "`seccomp explain` needs a profile: a file with linux.seccomp, or a config.json",
+        ),
+        (
+            &["seccomp", "explain", "x", "personality", "y"],
+            "read the argument `y`: a number in 64 bits, such as 38 or 0x26",
+        ),
+        (&["events", "--format", "x", "c"], "invalid format option `x`: use json or table"),
+        (&["events", "--follow", "c"], "--follow is for --format table: JSON events are followed without it"),
+        (
+            &["events", "--stats", "--format", "table", "c"],
+            "--stats is for JSON: leave it out with --format table",
+        ),
+        (&["events"], "`oxrun events` needs <container-id>"),
+        (&["mounts", "x", "c", "f"], "unknown action `x` of mounts: use add or remove"),
+        (&["list", "--format", "x"], "invalid format option `x`: use table or json"),
+        (
+            &["--root", "/no/such", "events", "--format", "table"],
+            "show containers: state directory `/no/such` does not exist",
+        ),
+        (&["--root", "/no/such", "events", "--format", "table", "c"], "container does not exist: `c`"),
+        (&["--root", "/no/such", "list"], "list containers: state directory `/no/such` does not exist"),
+        (&["--root", "/no/such", "state", "c"], "container does not exist: `c`"),
+        (
+            &["events", "--interval", "99999999999h", "c"],
+            "is not a duration: use one like 5s, 100ms or 1m30s",
+        ),
+        (&["events", "--interval", "0s", "c"], "it must be longer than zero"),
+        (&["-x"], "see `oxrun --help`"),
+        (&["list", "-x"], "see `oxrun list --help`"),
+        (&["list", "--quiet=maybe"], "`--quiet=maybe` is neither true nor false"),
+        (&["state", "a", "b"], "too many arguments for `oxrun state`, beginning with `b`"),
+        (&["state", ""], "invalid container ID: it is empty"),
+    ];
+    for (arguments, said) in table {
+        let output = oxrun(arguments);
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains(&said.replace('"', "\\\"")), "{arguments:?} should say {said}: {stderr}");
+        assert_eq!((output.status.success(), stderr.lines().count()), (false, 1), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn what_is_no_text_is_named() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let odd = OsStr::from_bytes(b"\xff");
+    let table: &[(&[&OsStr], &str)] = &[
+        (&["state".as_ref(), odd], "is not UTF-8"),
+        (&["--log-level".as_ref(), odd, "list".as_ref()], "read `--log-level`: `"),
+        (&["exec".as_ref(), "--cap".as_ref(), odd, "c".as_ref(), "x".as_ref()], "read `--cap`: `"),
+        (
+            &["--log".as_ref(), OsStr::from_bytes(b"syslog:\xff"), "list".as_ref()],
+            "read the identifier of the log target",
+        ),
+    ];
+    for (arguments, said) in table {
+        let output = Command::new(env!("CARGO_BIN_EXE_oxrun")).args(*arguments).output().unwrap();
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains(said), "{arguments:?} should say {said}: {stderr}");
+        assert_eq!((output.status.success(), stderr.lines().count()), (false, 1), "{arguments:?}: {stderr}");
+    }
+}

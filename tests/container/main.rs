@@ -9,6 +9,7 @@
 mod harness;
 mod config;
 mod console;
+mod fake_systemd;
 mod host;
 
 mod annotations;
@@ -39,6 +40,7 @@ mod network_devices;
 mod observe;
 mod output;
 mod process;
+mod refusals;
 mod resource_files;
 mod rootless;
 mod scheduling;
@@ -51,6 +53,7 @@ mod signals;
 mod soak;
 mod spec;
 mod systemd;
+mod systemd_errors;
 mod terminal;
 mod time;
 mod trace;
