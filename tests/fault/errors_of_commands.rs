@@ -178,7 +178,7 @@ fn log_and_trace() {
     cause(
         r"
         nothing: --log syslog:x features ! host socket = EMFILE
-            make a socket for the log: too many open files
+            connect to `/dev/log` for the log: too many open files; logging to standard error
         nothing: --trace DIR/trace features ! host open DIR/trace = EMFILE
             trace into `DIR/trace` (--trace, OXRUN_TRACE): too many open files
         nothing: --trace DIR/trace features ! host fstat DIR/trace = EIO
