@@ -174,7 +174,7 @@ fn about_labels_without_a_security_module() {
 #[track_caller]
 fn on_such_a_host(t: &Sandbox, script: &str, text: &str) {
     t.write_config();
-    t.spawn(t.after_mounts(script, &["create", &t.id])).wait().failed().one_line().says(&[text]);
+    t.spawn(t.after_mounts(script, &["run", &t.id])).wait().failed().one_line().says(&[text]);
     t.assert_clean();
 }
 
