@@ -256,8 +256,6 @@ fn processes_before_their_program() {
             the process was killed by signal 9 before its program ran: the container ended, or has no memory left
         running: exec ID true ! host rt_sigprocmask = EINVAL
             block signals: invalid argument
-        created: start ID ! init execve = KILL
-            was killed before its program was executed
         ";
     cause(table);
 }

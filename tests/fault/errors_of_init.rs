@@ -109,7 +109,7 @@ fn terminal() {
             send to the other side: no buffer space available
         nothing: create --console-socket DIR/console ID ! host/0 fchown /pts/0 = EIO
             give the terminal to process.user.uid: input/output error
-        nothing: create --console-socket DIR/console ID ! host/0 ioctl /pts/0 #2 = EIO
+        nothing: create --console-socket DIR/console ID ! host/0 ioctl /pts/0 #0 = EIO
             take the terminal: input/output error
         ";
     changed(table, |t| {

@@ -14,8 +14,8 @@ fn unit() {
     let table = r"
         nothing: --systemd-cgroup create ID ! host socket = EMFILE
             make a socket: too many open files
-        nothing: --systemd-cgroup create ID ! host ppoll = ENOMEM
-            poll `/run/systemd/private`: cannot allocate memory
+        nothing: --systemd-cgroup create ID ! host recvfrom = ENOMEM
+            receive from `/run/systemd/private`: cannot allocate memory
         nothing: --systemd-cgroup create ID ! host pipe2 = EMFILE
             make a pipe: too many open files
         nothing: --systemd-cgroup create ID ! host clone3 = EAGAIN

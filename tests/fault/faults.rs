@@ -176,6 +176,7 @@ const ROWS: &[Row] = &[
     (SYS_getsockopt, "getsockopt", File(0), &[ENOMEM]),
     (SYS_getsockname, "getsockname", File(0), &[ENOBUFS]),
     (SYS_setxattr, "setxattr", Path(0), &[ENOSPC]),
+    (SYS_shutdown, "shutdown", File(0), &[ENOBUFS]),
     (SYS_sigaltstack, "sigaltstack", Nothing, MEMORY),
     (SYS_signalfd4, "signalfd4", Nothing, &[EMFILE, ENOMEM]),
     (SYS_socket, "socket", Nothing, &[EMFILE, ENOBUFS]),
