@@ -45,7 +45,7 @@ fn new_filesystems() {
 fn bind_mounts() {
     let table = r"
         nothing: create ID ! host/0 move_mount /rootfs/ #1 = ENOMEM
-            on `/` (mounts[0]): attach the mount to the root: cannot allocate memory
+            on `/` (mounts[0]): attach the mount to the root: attach the mount to its target: cannot allocate memory
         nothing: create ID ! host/0 open_tree /tree = EMFILE
             on `/tree` (mounts[8]): open the source: too many open files
         nothing: create ID ! host/0 fstat / = EIO
@@ -95,7 +95,7 @@ fn cgroup_v1() {
         nothing: create ID ! host/0 mkdirat /sys/fs/cgroup/pids = ENOSPC
             cgroup hierarchy `pids`: create its directory: no space left on device
         nothing: create ID ! host/0 move_mount /sys/fs/cgroup/pids/ = ENOMEM
-            cgroup hierarchy `pids`: attach it: cannot allocate memory
+            cgroup hierarchy `pids`: attach the mount to its target: cannot allocate memory
         nothing: create ID ! host/0 open_tree /pids/ID = EMFILE
             cgroup hierarchy `pids`: clone `/sys/fs/cgroup/pids/ID`: too many open files
         ";
@@ -194,7 +194,7 @@ fn in_a_user_namespace() {
         nothing: create ID ! host/0 fstat /dev/full #1 = EIO
             look at the target: input/output error
         nothing: create ID ! host/0 move_mount /dev/full/ = ENOMEM
-            bind the host's device: attach it: cannot allocate memory
+            bind the host's device: attach the mount to its target: cannot allocate memory
         ";
     changed(table, |t| {
         t.map_users(100_000);
@@ -330,7 +330,7 @@ fn an_old_kernel() {
     }
     let table = r"
         nothing: create ID ! host/0 move_mount /sys/fs/cgroup/pids/ = ENOMEM
-            cgroup hierarchy `pids`: attach it: cannot allocate memory
+            cgroup hierarchy `pids`: attach the mount to its target: cannot allocate memory
         ";
     cause_in(table, |_| {}, without_mount_setattr);
 }
