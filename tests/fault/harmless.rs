@@ -12,6 +12,7 @@ const START_UP: usize = 6;
 pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&'static str> {
     if action == Action::Kill {
         return match role {
+            _ if call.number == SYS_exit_group => Some("it had done everything"),
             "host/1" => Some("the owner of an id map only has to be there for a moment"),
             "init" => Some("its parent had reaped it: whether it had executed its program cannot be seen"),
             _ => None,
@@ -22,6 +23,9 @@ pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&
     }
     let cgroup = call.object.starts_with("/sys/fs/cgroup") || call.object.ends_with("/cgroup");
     match call.number {
+        SYS_rt_sigaction if role == "host/0" => {
+            Some("a disposition that is not put back after a hook is reset before the program")
+        }
         SYS_close => Some("the descriptor is closed whatever the call says"),
         SYS_readlinkat if call.object.ends_with("/proc/self") => Some("HOME is / then"),
         SYS_clone3 if role == "host/0" => Some("exec's process goes into the container another way"),
