@@ -40,12 +40,16 @@ fn attributes(m: &Mount) -> MountAttrFlags {
 }
 
 fn v2(builder: &Builder, m: &Mount, data: &[(String, Option<String>)]) -> Result<(OwnedFd, Change)> {
+    let view = builder.cgroups.hierarchies.first();
+    if let (Some(view), false) = (view, builder.plan.namespaces.has(NamespaceKind::Cgroup)) {
+        return bind(builder, m, view);
+    }
     let refused = match new_filesystem("cgroup2", "cgroup", 0, data, attributes(m)) {
         Ok(tree) => return Ok((tree, Change::default())),
         Err(error) => error,
     };
     let errno = crate::error::errno_of(&refused);
-    match builder.cgroups.hierarchies.first() {
+    match view {
         Some(view) if matches!(errno, libc::EPERM | libc::EBUSY) => bind(builder, m, view),
         _ => Err(refused),
     }
