@@ -21,11 +21,12 @@ use crate::init::last;
 use crate::init::sync::{Channel, LastStep, Message};
 use crate::procfs::Procfs;
 use crate::seccomp::notify::{self, Agent};
-use crate::sys::clone::{Forked, clone3};
+use crate::sys::clone::{Forked, ToldPid, clone3, told_pid};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::signal;
 use crate::trace;
 use anyhow::Result;
+use rustix::process::{PidfdFlags, pidfd_open};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Runs the process; the answer is its exit status, 0 when detached.
@@ -170,6 +171,8 @@ struct Born {
     channel: Channel,
     /// The host's procfs, to look at it from inside the container.
     procfs: Procfs,
+    /// The process that went inside, as soon as there is one.
+    inside: ToldPid,
 }
 
 impl Born {
@@ -178,6 +181,14 @@ impl Born {
         // A process that is gone already needs no signal and no wait.
         let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
         let _ = sys::wait_pidfd(&self.pidfd);
+        // One that went inside, and was not heard of because its maker was killed, is a child of this process.
+        let unheard =
+            self.inside.get().filter(|pid| *pid != self.pid).and_then(rustix::process::Pid::from_raw);
+        let opened = unheard.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        if let Some(pidfd) = opened {
+            let _ = sys::pidfd_send_signal(&pidfd, libc::SIGKILL);
+            let _ = sys::wait_pidfd(&pidfd);
+        }
     }
 }
 
@@ -227,6 +238,7 @@ fn clone(
     before: Option<u64>,
 ) -> Result<Born> {
     let (ours, theirs) = Channel::pair()?;
+    let inside = told_pid().doing(|| "get memory for the id of a process")?;
     let into = cgroups.join.into.as_ref();
     let forked = match (clone3(0, into), &cgroups.elsewhere) {
         (Err(error), Some(elsewhere)) if subcgroup::may_be_elsewhere(&error) => clone3(0, Some(elsewhere)),
@@ -243,6 +255,7 @@ fn clone(
                 channel: theirs,
                 way: &entrance.way,
                 before,
+                told: inside.address(),
                 cgroup_tasks: &cgroups.join.tasks,
                 procfs,
                 newlines: making.newlines,
@@ -251,7 +264,7 @@ fn clone(
                 last_capability: making.host.last_capability,
             })
         }
-        Forked::Parent { pid, pidfd } => Ok(Born { pid, pidfd, channel: ours, procfs }),
+        Forked::Parent { pid, pidfd } => Ok(Born { pid, pidfd, channel: ours, procfs, inside }),
     }
 }
 

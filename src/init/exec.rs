@@ -32,6 +32,8 @@ pub struct Job<'a> {
     pub way: &'a Way,
     /// Namespaces that the host side has not entered, when it stays outside.
     pub before: Option<u64>,
+    /// Where the id of the process inside is told then (`sys::clone::ToldPid`).
+    pub told: u64,
     /// cgroup v1: the `tasks` file of each hierarchy.
     pub cgroup_tasks: &'a [OwnedFd],
     /// The host's procfs.
@@ -103,7 +105,7 @@ fn live(job: &Job) -> Result<()> {
         keep.extend(super::preserved(job.preserve_fds));
         sys::close_all_but(&mut keep).doing(|| "close descriptors")?;
         let (plan, channel, id) = (job.plan, &job.channel, job.id);
-        return Last { plan, process, ready: &ready, channel, root: root.fd(), id }.leave_inside();
+        return Last { plan, process, ready: &ready, channel, root: root.fd(), id }.leave_inside(job.told);
     }
     ready.execute(job.plan, process, job.preserve_fds, || process::tell_trace(job.plan, &job.channel))
 }

@@ -78,9 +78,10 @@ impl Last<'_> {
     }
 
     /// The same for a process that goes on as another one in the pid namespace that it has entered.
-    pub fn leave_inside(&self) -> Result<()> {
+    /// Its id is written to `told`.
+    pub fn leave_inside(&self, told: u64) -> Result<()> {
         self.begin(|script| {
-            self.go_inside(script);
+            self.go_inside(script, told);
             if !self.ready.late {
                 self.drop_capabilities(script);
             }
@@ -124,15 +125,16 @@ impl Last<'_> {
     }
 
     /// Goes on as a clone: a child of the host side, which hears of it when its program runs or it has ended.
-    fn go_inside(&self, script: &mut Script) {
+    fn go_inside(&self, script: &mut Script, told: u64) {
         script.name(step::GO_INSIDE);
         let bytes = Message::Successor(0).encode();
         let text = script.bytes(&[bytes.as_slice(), &[0; 8]].concat());
         let (successor, pidfd) = message(script, text, bytes.len(), -1);
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::CLONE_PIDFD;
-        // struct clone_args up to its first version: flags, pidfd, no exit signal, no stack of its own.
+        let shared = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT;
+        let flags = shared | libc::CLONE_PIDFD | libc::CLONE_PARENT_SETTID;
+        // struct clone_args in its first version: flags, pidfd, parent_tid; no exit signal, no stack of its own.
         let mut args = [Arg::Value(0); 8];
-        (args[0], args[1]) = (Arg::Value(flags as u64), pidfd);
+        (args[0], args[1], args[3]) = (Arg::Value(flags as u64), pidfd, Arg::Value(told));
         let (args, size) = (script.words(&args), Arg::Value(64));
         // The inside skips what its maker does then.
         script.call(libc::SYS_clone3, &[args, size], After::ZeroSkips(2));

@@ -74,3 +74,29 @@ pub fn namespace_type(fd: impl AsFd) -> io::Result<u64> {
     let kind = unsafe { check(libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_NSTYPE).into())? };
     Ok(kind as u64)
 }
+
+/// Where the kernel writes the id of a process that a child of this one clones (CLONE_PARENT_SETTID): memory
+/// shared with that child, so that this one knows of the process whatever becomes of the child.
+#[derive(Debug)]
+pub struct ToldPid(*mut i32);
+
+/// Memory for one id, to be made before the child is.
+pub fn told_pid() -> io::Result<ToldPid> {
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    // SAFETY: a fresh mapping, which stays as long as the process.
+    let place = unsafe { libc::mmap(std::ptr::null_mut(), size_of::<i32>(), protection, flags, -1, 0) };
+    if place == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(ToldPid(place.cast())) }
+}
+
+impl ToldPid {
+    /// Its address, the same in the child.
+    pub fn address(&self) -> u64 {
+        self.0 as u64
+    }
+
+    /// The id; none as long as there is no process.
+    pub fn get(&self) -> Option<i32> {
+        // SAFETY: the mapping is there for good, and the kernel writes the number as a whole.
+        Some(unsafe { self.0.read_volatile() }).filter(|pid| *pid > 0)
+    }
+}

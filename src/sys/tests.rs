@@ -202,6 +202,7 @@ fn last_steps_need_memory() {
         let (mut script, nothing) = (Script::default(), Arg::Value(0));
         script.call(libc::SYS_exit_group, &[Arg::Value(9)], After::Must);
         fails(script.run(0, nothing, nothing), &[libc::ENOMEM]);
+        fails(clone::told_pid(), &[libc::ENOMEM]);
     });
     assert_eq!(status, 0);
     unknown(&[libc::SYS_memfd_create], || fails(exe::empty_sealed_file(), &[libc::ENOSYS]));
