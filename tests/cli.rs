@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 fn oxrun(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_oxrun")).args(arguments).env_clear().output().unwrap()
+    // No environment, but the record of errors (`make errors`).
+    let record = std::env::var_os("OXRUN_ERRORS_SEEN").map(|file| ("OXRUN_ERRORS_SEEN", file));
+    Command::new(env!("CARGO_BIN_EXE_oxrun")).args(arguments).env_clear().envs(record).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> &str {
