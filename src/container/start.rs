@@ -9,7 +9,7 @@ use super::identity::ended_unexecuted;
 use super::inspect;
 use super::notify::Proxy;
 use super::statedir::{Entry, Lock, StateDir, Status};
-use crate::error::{anyhow, bail};
+use crate::error::{anyhow, bail, errno_of};
 use crate::init::last;
 use crate::init::sync::{Channel, LastStep, Message};
 use crate::procfs::Procfs;
@@ -68,12 +68,14 @@ fn tell(
     explain: impl FnOnce(&LastStep, Option<OwnedFd>) -> Result<anyhow::Error>,
 ) -> Result<()> {
     let procfs = Procfs::open()?;
-    channel.send(&Message::Start(crate::trace::is_on()))?;
+    let killed = || anyhow!("container init (pid {init}) was killed before its program was executed");
+    channel.send(&Message::Start(crate::trace::is_on())).map_err(|error| match errno_of(&error) {
+        libc::EPIPE | libc::ECONNRESET => killed(),
+        _ => error,
+    })?;
     // The filter, startContainer hooks, execve.
     match crate::trace::step("until the program runs", || channel.receive())? {
-        None if ended_unexecuted(&procfs, init) => {
-            bail!("container init (pid {init}) was killed before its program was executed")
-        }
+        None if ended_unexecuted(&procfs, init) => Err(killed()),
         None => Ok(()),
         // The specification wants an error, its validation suite success: callers get both.
         Some((Message::NothingToRun, _)) => {
