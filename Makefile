@@ -91,7 +91,7 @@ bench: build
 # docs/security.md. FAULT=N: one in N.
 fault: build
 	@tools/packages $(TEST_PACKAGES)
-	cargo build --target $(TARGET) --example payload
+	cargo build --target $(GNU) --example payload
 	RUNTIME=$(CURDIR)/$(BINARY) FAULT=$(or $(FAULT),all) tools/fault
 
 lint:

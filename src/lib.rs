@@ -10,11 +10,13 @@ mod check;
 mod cli;
 mod container;
 mod criu;
+mod decimal;
 mod doctor;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod hostfs;
+mod hostprogram;
 mod init;
 mod log;
 mod namespaces;
@@ -23,6 +25,7 @@ mod probe;
 mod procfs;
 mod rootfs;
 mod seccomp;
+mod sort;
 mod sys;
 mod trace;
 

@@ -3,11 +3,12 @@
 
 use crate::bundle::plan::{IdMap, NamespaceKind, Namespaces};
 use crate::error::{Context, Doing, bail, errno_of};
-use crate::hostfs;
 use crate::procfs::Procfs;
 use crate::sys::clone::{namespace_type, setns, unshare};
+use crate::{hostfs, hostprogram};
 use anyhow::Result;
 use rustix::fs::OFlags;
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 /// An opened namespace to join.
@@ -234,13 +235,12 @@ fn map_by_helper(pid: i32, which: &str, map: &[IdMap]) -> Result<()> {
         );
     };
     let numbers = map.iter().flat_map(|line| [line.inside, line.outside, line.size]);
-    #[expect(clippy::disallowed_methods, reason = "R16: a program of the host, with an empty environment")]
-    let mut command = std::process::Command::new(path);
-    command.arg(pid.to_string()).args(numbers.map(|number| number.to_string()));
-    let output =
-        command.env_clear().stdin(std::process::Stdio::null()).output().doing(|| format!("run {name}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    let words = [pid.to_string()].into_iter().chain(numbers.map(|number| number.to_string()));
+    let words: Vec<CString> = words.map(CString::new).collect::<Result<_, _>>()?;
+    // R16: a program of the host, with an empty environment.
+    let output = hostprogram::output(&path, words, &[]).doing(|| format!("run {name}"))?;
+    if !output.success {
+        let said = output.stderr.trim().replace('\n', "; ");
         bail!(
             "the {which} map (linux.{which}Mappings) is refused by {name}: {said}; \
              the ids that are this user's are in /etc/sub{which}"

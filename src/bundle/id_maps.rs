@@ -4,6 +4,7 @@
 use super::plan::IdMap;
 use super::problems::Problems;
 use super::spec::IdMapping;
+use crate::sort::sort_by;
 
 /// The most lines that the kernel takes (user_namespaces(7)).
 pub const MAX_LINES: usize = 340;
@@ -61,7 +62,7 @@ fn check_overlap(
         .enumerate()
         .filter_map(|(i, line)| line.as_ref().map(|l| (i, first(l), first(l) + l.size)))
         .collect();
-    sorted.sort_unstable_by_key(|(_, begin, _)| *begin);
+    sort_by(&mut sorted, |(_, a, _), (_, b, _)| a < b);
     for pair in sorted.windows(2) {
         if let [(a, _, end), (b, begin, _)] = pair
             && begin < end

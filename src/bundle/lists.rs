@@ -1,6 +1,8 @@
 //! Lists of CPUs and NUMA nodes in the kernel's format (`0-3,7`), and the paths inside a container.
 //! Used by every file of the lowering that has either.
 
+use crate::sort::sort;
+
 /// Numbers of a list such as `0-3,7` (cpuset(7), List format), sorted, each once; spaces are
 /// skipped. The error says what is wrong with it.
 pub fn parse_list(text: &str, limit: u32) -> Result<Vec<u32>, String> {
@@ -13,7 +15,7 @@ pub fn parse_list(text: &str, limit: u32) -> Result<Vec<u32>, String> {
         }
         numbers.extend(first..=last);
     }
-    numbers.sort_unstable();
+    sort(&mut numbers);
     numbers.dedup();
     Ok(numbers)
 }

@@ -2,6 +2,7 @@
 //! `mounts.rs` for every mount and by `features` for the names.
 
 use super::plan::{MountAttributes, SymlinkSource};
+use crate::sort::sort;
 use linux_raw_sys::general as raw;
 
 /// What all options of one mount say together.
@@ -120,7 +121,7 @@ pub fn option_names() -> Vec<String> {
     let plain = TABLE.iter().map(|(name, _)| name.to_string());
     let recursive = TABLE.iter().filter(|(_, m)| has_recursive_form(*m)).map(|(name, _)| format!("r{name}"));
     let mut names: Vec<String> = plain.chain(recursive).collect();
-    names.sort_unstable();
+    sort(&mut names);
     names
 }
 

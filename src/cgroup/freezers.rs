@@ -4,18 +4,17 @@
 use super::node::{Node, Place, read_line_below};
 use anyhow::Result;
 use rustix::io::Errno;
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 /// Hierarchies that were opened.
 #[derive(Debug, Default)]
-pub struct Freezers(BTreeMap<PathBuf, OwnedFd>);
+pub struct Freezers(Vec<(PathBuf, OwnedFd)>);
 
 impl Freezers {
     /// Whether the cgroup of `Manager::freezer` is frozen; one that is gone is not.
     pub fn is_frozen(&mut self, place: &Place) -> Result<bool> {
-        if !self.0.contains_key(&place.mountpoint) {
+        if self.root(place).is_none() {
             let root = match Node::new(place.clone()).root() {
                 Ok(root) => root,
                 // Without the hierarchy nothing can be frozen.
@@ -24,9 +23,9 @@ impl Freezers {
                 }
                 Err(error) => return Err(error),
             };
-            self.0.insert(place.mountpoint.clone(), root);
+            self.0.push((place.mountpoint.clone(), root));
         }
-        let Some(root) = self.0.get(&place.mountpoint) else { return Ok(false) };
+        let Some(root) = self.root(place) else { return Ok(false) };
         let (name, running) =
             if place.is_v2() { ("cgroup.freeze", "0") } else { ("freezer.state", "THAWED") };
         let file = format!("{}/{name}", place.path);
@@ -37,5 +36,10 @@ impl Freezers {
                 Err(crate::error::failed(format!("read `{}`", place.mountpoint.join(file).display()))(errno))
             }
         }
+    }
+
+    /// The directory of its hierarchy, once opened.
+    fn root(&self, place: &Place) -> Option<&OwnedFd> {
+        Some(&self.0.iter().find(|(mountpoint, _)| *mountpoint == place.mountpoint)?.1)
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::error::{Context, bail};
 use crate::hostfs;
+use crate::sort::sort;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -84,7 +85,7 @@ impl Layout {
             (None, Some(first)) => ("v1", first.mountpoint.join(&first.own)),
             (None, None) => ("none", PathBuf::from(ROOT)),
         };
-        controllers.sort_unstable();
+        sort(&mut controllers);
         Offer { version, controllers, parent }
     }
 

@@ -479,13 +479,13 @@ fn check_usage(resources: &Resources, usage: impl FnOnce() -> (Option<u64>, Opti
 /// it was read, so that no stranger with a reused number is hit.
 fn signal_all(list: impl Fn() -> Result<Vec<i32>>, number: i32) -> Result<()> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
-    let mut known: BTreeMap<i32, OwnedFd> = BTreeMap::new();
+    let mut known: Vec<(i32, OwnedFd)> = Vec::new();
     let mut listed = list()?;
     loop {
         let new: Vec<i32> = listed
             .iter()
             .copied()
-            .filter(|pid| *pid > 0 && *pid != own && !known.contains_key(pid))
+            .filter(|pid| *pid > 0 && *pid != own && !known.iter().any(|(other, _)| other == pid))
             .collect();
         if new.is_empty() {
             return Ok(());
@@ -498,7 +498,7 @@ fn signal_all(list: impl Fn() -> Result<Vec<i32>>, number: i32) -> Result<()> {
                 continue;
             }
             match signal::send(pidfd.as_fd(), number) {
-                Ok(()) | Err(Errno::SRCH) => drop(known.insert(pid, pidfd)),
+                Ok(()) | Err(Errno::SRCH) => known.push((pid, pidfd)),
                 Err(e) => bail!("send signal {number} to process {pid}: {}", error::text(e)),
             }
         }

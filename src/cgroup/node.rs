@@ -5,6 +5,7 @@
 use super::layout::{CGROUP_MAGIC, CGROUP2_MAGIC};
 use crate::error::{Context, anyhow, bail, text};
 use crate::hostfs;
+use crate::sort::sort;
 use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
@@ -230,7 +231,7 @@ impl Node {
             Err(Errno::NOTSUP | Errno::NOENT | Errno::NODEV) => Ok(()),
             Err(errno) => Err(errno),
         })?;
-        pids.sort_unstable();
+        sort(&mut pids);
         pids.dedup();
         Ok(pids)
     }

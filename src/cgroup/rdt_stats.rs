@@ -2,6 +2,7 @@
 //! that callers of `events --stats` know. Called by `events` for containers made with linux.intelRdt.
 
 use crate::hostfs;
+use crate::sort::sort;
 use rustix::fs::{Dir, OFlags};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -134,7 +135,7 @@ fn nodes(directory: &Path) -> Vec<PathBuf> {
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut nodes: Vec<PathBuf> =
         names.filter(|name| name.starts_with("mon_L3_")).map(|name| directory.join(name)).collect();
-    nodes.sort();
+    sort(&mut nodes);
     nodes
 }
 

@@ -4,6 +4,7 @@
 use super::node::{Node, field};
 use super::rdt_stats::IntelRdt;
 use super::v1;
+use crate::decimal;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -182,8 +183,9 @@ pub struct Usage {
     pub pids: u64,
     /// Bytes read from and written to block devices.
     pub io: (u64, u64),
-    /// Percent of the last 10 s in which something waited for CPU, memory, and I/O; none without PSI.
-    pub waits: [Option<f64>; 3],
+    /// Tenths of a percent of the last 10 s in which something waited for CPU, memory, and I/O; none without
+    /// PSI.
+    pub waits: [Option<u64>; 3],
 }
 
 impl Stats {
@@ -193,7 +195,7 @@ impl Stats {
             let entries = self.blkio.io_service_bytes_recursive.iter();
             entries.filter(|entry| entry.op == op).map(|entry| entry.value).sum()
         };
-        let wait = |psi: &Option<Pressure>| Some(psi.as_ref()?.some.as_ref()?.avg10);
+        let wait = |psi: &Option<Pressure>| Some((psi.as_ref()?.some.as_ref()?.avg10 * 10.0 + 0.5) as u64);
         let limit = self.memory.usage.limit;
         Usage {
             cpu: self.cpu.usage.total,
@@ -255,10 +257,10 @@ fn numbers(node: &Node, file: &str) -> Vec<u64> {
 /// A file of `key value` lines.
 fn table(node: &Node, file: &str) -> BTreeMap<String, u64> {
     let text = node.read_if_any(file).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| line.split_once(' '))
-        .filter_map(|(k, v)| Some((k.into(), v.parse().ok()?)))
-        .collect()
+    let pairs = text.lines().filter_map(|line| line.split_once(' '));
+    let mut table = BTreeMap::new();
+    table.extend(pairs.filter_map(|(k, v)| Some((k.into(), v.parse().ok()?))));
+    table
 }
 
 /// `0-2,5` as 0, 1, 2, 5.
@@ -481,10 +483,12 @@ fn pressure(node: &Node, file: &str) -> Option<Pressure> {
 fn pressure_line(text: &str, kind: &str) -> Option<PressureLine> {
     let line = field(text, kind)?;
     let value = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    // The kernel writes two digits after the point.
+    let percent = |key: &str| Some(decimal::parse(value(key)?, 2)? as f64 / 100.0);
     Some(PressureLine {
-        avg10: value("avg10")?.parse().ok()?,
-        avg60: value("avg60")?.parse().ok()?,
-        avg300: value("avg300")?.parse().ok()?,
+        avg10: percent("avg10")?,
+        avg60: percent("avg60")?,
+        avg300: percent("avg300")?,
         total: value("total")?.parse().ok()?,
     })
 }

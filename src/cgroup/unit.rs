@@ -5,6 +5,7 @@
 use super::dbus::Value;
 use super::setting::Setting;
 use crate::bundle::plan::{DeviceKind, DeviceRule};
+use crate::decimal;
 use crate::error::{Context, bail};
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -285,8 +286,7 @@ fn annotation(name: &str, text: &str) -> Result<(String, Value)> {
 }
 
 fn seconds(text: &str) -> Option<Value> {
-    let seconds = unprefixed(text).parse::<f64>().ok().filter(|s| *s >= 0.0 && *s < 1e12)?;
-    Some(Value::U64((seconds * 1e6) as u64))
+    Some(Value::U64(decimal::parse(unprefixed(text), 6)?))
 }
 
 /// A value in GVariant's text form, as far as the allowed properties need it.

@@ -4,6 +4,7 @@
 use crate::bundle::problems::OneLine;
 use crate::bundle::{Problem, Problems, Warnings};
 use crate::error::Context;
+use crate::sort::sort_by;
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt::Write;
@@ -112,7 +113,7 @@ impl Findings {
     /// All that was found, the worst first, otherwise in the order in which it was looked for.
     pub fn into_report(self, bundle: &Path) -> Report {
         let mut findings = self.0;
-        findings.sort_by_key(|finding| finding.level);
+        sort_by(&mut findings, |a, b| a.level < b.level);
         Report { bundle: bundle.display().to_string(), findings }
     }
 }

@@ -4,6 +4,7 @@
 
 use super::help::{COMMIT, SPEC_VERSION, VERSION};
 use crate::bundle::plan::NamespaceKind;
+use crate::sort::sort;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -201,7 +202,7 @@ fn features(lists: Lists) -> Result<String> {
 }
 
 fn sorted(mut names: Vec<&str>) -> Vec<&str> {
-    names.sort_unstable();
+    sort(&mut names);
     names.dedup();
     names
 }

@@ -5,7 +5,9 @@ use super::command::Format;
 use crate::cgroup::Usage;
 use crate::container::gc::{Garbage, Reason};
 use crate::container::top::Row;
+use crate::decimal;
 use crate::error::Context;
+use crate::sort::sort_by;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -52,7 +54,7 @@ pub fn state(view: &StateView) -> Result<String> {
 /// The output of `list`, sorted by id: ids alone, a table, or one line of JSON, which is `null`
 /// without containers.
 pub fn list(mut views: Vec<StateView>, format: Format, quiet: bool) -> Result<String> {
-    views.sort_by(|a, b| a.id.cmp(&b.id));
+    sort_by(&mut views, |a, b| a.id < b.id);
     if quiet {
         return Ok(views.iter().map(|view| format!("{}\n", view.id)).collect());
     }
@@ -159,14 +161,14 @@ pub fn usage(rows: &[Row], first: bool, in_place: bool) -> String {
 
 fn usage_cells(row: &Row) -> [String; 12] {
     let none = || "-".to_string();
-    let percent = |value: Option<f64>| value.map_or_else(none, |value| format!("{value:.1}"));
+    let percent = |tenths: Option<u64>| tenths.map_or_else(none, |tenths| decimal::show(tenths, 1));
     let of = |show: &dyn Fn(&Usage) -> String| row.usage.as_ref().map_or_else(none, show);
     let wait = |i: usize| percent(row.usage.as_ref().and_then(|usage| usage.waits[i]));
     [
         cell(&row.id),
         row.status.to_owned(),
         percent(row.percent),
-        of(&|usage| format!("{:.2}s", usage.cpu as f64 / 1e9)),
+        of(&|usage| decimal::show(decimal::ratio(usage.cpu, 10_000_000, 1), 2) + "s"),
         of(&|usage| bytes(usage.memory)),
         of(&|usage| usage.limit.map_or_else(none, bytes)),
         of(&|usage| usage.pids.to_string()),
@@ -180,29 +182,31 @@ fn usage_cells(row: &Row) -> [String; 12] {
 
 /// `12.3M`, in powers of 1024.
 fn bytes(count: u64) -> String {
-    let (mut value, mut unit) = (count as f64, "");
+    let (mut one, mut unit) = (1u64, "");
     for next in ["K", "M", "G", "T", "P"] {
-        if value < 1024.0 {
+        if count / one < 1024 {
             break;
         }
-        (value, unit) = (value / 1024.0, next);
+        (one, unit) = (one << 10, next);
     }
-    if unit.is_empty() { count.to_string() } else { format!("{value:.1}{unit}") }
+    if unit.is_empty() { count.to_string() } else { decimal::show(decimal::ratio(count, one, 10), 1) + unit }
 }
 
 /// Names of users by the host's /etc/passwd, each looked for once.
 #[derive(Debug, Default)]
-pub struct Owners(BTreeMap<u32, String>);
+pub struct Owners(Vec<(u32, String)>);
 
 impl Owners {
     /// The name, or `#UID`.
     pub fn name(&mut self, uid: u32) -> String {
-        let found = self.0.entry(uid).or_insert_with(|| {
-            // Bytes, as a passwd file need not be UTF-8; without one, all users are numbers.
-            let passwd = crate::hostfs::read("/etc/passwd").unwrap_or_default();
-            owner_in(uid, &String::from_utf8_lossy(&passwd))
-        });
-        found.clone()
+        if let Some((_, name)) = self.0.iter().find(|(known, _)| *known == uid) {
+            return name.clone();
+        }
+        // Bytes, as a passwd file need not be UTF-8; without one, all users are numbers.
+        let passwd = crate::hostfs::read("/etc/passwd").unwrap_or_default();
+        let name = owner_in(uid, &String::from_utf8_lossy(&passwd));
+        self.0.push((uid, name.clone()));
+        name
     }
 }
 

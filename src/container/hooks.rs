@@ -240,7 +240,8 @@ fn above_stdio(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     fcntl_dupfd_cloexec(fd, 3).map_err(failed("duplicate a descriptor for the hook"))
 }
 
-fn own_environment() -> Vec<CString> {
+/// What the caller gave this process.
+pub fn own_environment() -> Vec<CString> {
     let line = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         let bytes = [name.into_vec(), b"=".to_vec(), value.into_vec()].concat();
         CString::new(bytes).ok() // what the kernel gave us holds no null byte

@@ -1,12 +1,17 @@
 //! `ps`: the processes of a container by its cgroup, as numbers or as the lines of the host's ps(1).
 
 use super::delete::cgroup_of;
+use super::hooks;
 use super::statedir::StateDir;
 use crate::cgroup::Location;
 use crate::error::{Context, Doing, bail};
+use crate::namespaces::HELPER_PATH;
+use crate::{hostfs, hostprogram};
 use anyhow::Result;
-use std::ffi::OsString;
-use std::process::Command;
+use rustix::io::Errno;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// The process ids, ascending, in the runtime's pid namespace.
 pub fn pids(states: &StateDir, id: &str) -> Result<Vec<i32>> {
@@ -25,18 +30,23 @@ pub fn pids(states: &StateDir, id: &str) -> Result<Vec<i32>> {
 pub fn table(pids: &[i32], arguments: &[OsString]) -> Result<String> {
     let default = [OsString::from("-ef")];
     let arguments = if arguments.is_empty() { &default } else { arguments };
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "R16: a program of the host, for the caller, with its rights"
-    )]
-    let mut ps = Command::new("ps");
-    let output = ps.args(arguments).output().doing(|| "run ps(1) of the host")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() && text.is_empty() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        bail!("run ps(1) of the host: {}", errors.lines().next().unwrap_or("it failed"));
+    let arguments: Vec<CString> =
+        arguments.iter().map(|word| CString::new(word.as_bytes())).collect::<Result<_, _>>()?;
+    // R16: a program of the host, for the caller, with its rights and its environment.
+    let output = in_path("ps")
+        .ok_or(Errno::NOENT)
+        .and_then(|ps| hostprogram::output(&ps, arguments, &hooks::own_environment()))
+        .doing(|| "run ps(1) of the host")?;
+    if !output.success && output.stdout.is_empty() {
+        bail!("run ps(1) of the host: {}", output.stderr.lines().next().unwrap_or("it failed"));
     }
-    filter(&text, pids)
+    filter(&output.stdout, pids)
+}
+
+/// Where a program is found by the caller's PATH.
+fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| HELPER_PATH.into());
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| hostfs::exists(path))
 }
 
 fn filter(text: &str, pids: &[i32]) -> Result<String> {

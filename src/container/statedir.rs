@@ -9,6 +9,7 @@
 use super::error::Error;
 pub use super::state::{Glance, Phase, State, Status, check_id};
 use crate::error::{Context, Doing, anyhow, bail, failed, text};
+use crate::sort::{sort, sort_by};
 use anyhow::Result;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -201,7 +202,7 @@ impl StateDir {
     pub fn list(&self) -> Result<Vec<String>> {
         let mut ids = self.names()?;
         ids.retain(|name| !name.starts_with('.'));
-        ids.sort();
+        sort(&mut ids);
         Ok(ids)
     }
 
@@ -220,7 +221,7 @@ impl StateDir {
                 found.push(Debris { root: self.root_again()?, dir, name });
             }
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
+        sort_by(&mut found, |a, b| a.name < b.name);
         Ok(found)
     }
 

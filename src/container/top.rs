@@ -8,9 +8,9 @@ use super::state::Status;
 use super::statedir::StateDir;
 use crate::cgroup::Usage;
 use crate::cli::output;
+use crate::decimal;
 use crate::error::bail;
 use anyhow::Result;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// What is shown of whom, and how often.
@@ -31,12 +31,12 @@ pub struct Row {
     pub status: &'static str,
     /// What it uses; nothing when it has stopped or has no cgroup.
     pub usage: Option<Usage>,
-    /// CPU time per time since the last look, in percent of one CPU.
-    pub percent: Option<f64>,
+    /// CPU time per time since the last look, in tenths of a percent of one CPU.
+    pub percent: Option<u64>,
 }
 
-/// CPU time of each container, in ns, and when it was read.
-type Before = BTreeMap<String, (u64, Instant)>;
+/// The CPU time of each container, in ns, and when it was read.
+type Before = Vec<(String, u64, Instant)>;
 
 /// Shows the table until the container is gone, or for all of them until interrupted.
 pub fn show(states: &StateDir, view: &View) -> Result<()> {
@@ -78,7 +78,7 @@ fn look(states: &StateDir, wanted: Option<&str>, before: &mut Before) -> Result<
             Err(error) => return Err(error),
         }
     }
-    before.retain(|id, _| rows.iter().any(|row| row.id == *id));
+    before.retain(|(id, ..)| rows.iter().any(|row| row.id == *id));
     Ok(rows)
 }
 
@@ -93,9 +93,10 @@ fn row(states: &StateDir, id: String, before: &mut Before) -> Result<Row> {
     let usage = cgroup_of(&state)?.stats().map(|stats| stats.usage());
     let now = Instant::now();
     let used = usage.as_ref().map_or(0, |usage| usage.cpu);
-    let last = before.insert(id.clone(), (used, now));
-    let percent = last.map(|(then, when)| {
-        100.0 * used.saturating_sub(then) as f64 / now.duration_since(when).as_nanos().max(1) as f64
+    let last = before.iter().position(|(known, ..)| *known == id).map(|at| before.swap_remove(at));
+    before.push((id.clone(), used, now));
+    let percent = last.map(|(_, then, when)| {
+        decimal::ratio(used.saturating_sub(then), now.duration_since(when).as_nanos() as u64, 1000)
     });
     Ok(Row { id, status, percent: percent.filter(|_| usage.is_some()), usage })
 }

@@ -6,6 +6,7 @@ use super::decision::{Case, Check};
 use super::policy::{Condition, Test};
 use super::program::{Assembler, IF_EQUAL, Place};
 use super::tree;
+use crate::sort::sort;
 
 /// Offset of the first argument in `struct seccomp_data` (linux/seccomp.h).
 const ARGUMENTS: u32 = 16;
@@ -158,7 +159,7 @@ fn turns(cases: &[Case], index: u8, max: u64) -> Vec<u64> {
         };
         turns.extend(at.into_iter().chain(after).filter(|turn| *turn <= max));
     }
-    turns.sort_unstable();
+    sort(&mut turns);
     turns.dedup();
     turns
 }

@@ -5,6 +5,7 @@
 use super::arch::{self, Arch, CALLS, X32_BIT};
 use super::policy::{ACTION_MASK, Condition, ERRNO, KILL_THREAD, Policy, Rule, Test};
 use super::policy::{ALLOW, LOG, TRACE};
+use crate::sort::{sort, sort_by};
 use std::cmp::Ordering;
 
 /// What happens to a number.
@@ -88,7 +89,7 @@ impl Line {
     fn add(&mut self, policy: &Policy, arch: &'static Arch) {
         let (mut entries, newest) = entries(policy, arch);
         // Stable: rules stay in the profile's order.
-        entries.sort_by_key(|entry| u64::from(entry.number) << 8 | u64::from(entry.part));
+        sort_by(&mut entries, |a, b| (a.number, a.part) < (b.number, b.part));
         let unlisted = Unlisted::new(policy, arch, newest);
         let mut next = arch.first();
         for group in entries.chunk_by(|a, b| a.number == b.number) {
@@ -159,7 +160,7 @@ impl Unlisted {
             return;
         }
         let mut turns = [start, 1, self.newest.saturating_add(1), self.last.saturating_add(1)];
-        turns.sort_unstable();
+        sort(&mut turns);
         for turn in turns.into_iter().filter(|t| (start..end).contains(t)) {
             line.push(turn, self.verdict(turn));
         }
@@ -205,7 +206,7 @@ fn cases(policy: &Policy, group: &[Entry], arch: &Arch) -> Vec<Case> {
             cases.push(Case { action: rule.action, conditions });
         }
     }
-    cases.sort_by(|a, b| precedence(&a.conditions, &b.conditions));
+    sort_by(&mut cases, |a, b| precedence(&a.conditions, &b.conditions).is_lt());
     cases
 }
 

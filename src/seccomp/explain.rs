@@ -10,6 +10,7 @@ use super::{Instruction, MAX_INSTRUCTIONS, RAW, Unknown, assemble, groups};
 use crate::bundle::json;
 use crate::bundle::spec::Seccomp;
 use crate::bundle::{Problems, Warnings};
+use crate::decimal;
 use crate::error::{Context, bail, ensure};
 use anyhow::Result;
 use serde_json::Value;
@@ -84,9 +85,10 @@ fn asked(query: &Query) -> Result<Option<&'static Arch>> {
 
 fn explain_profile(text: &mut String, policy: &Policy, program: &[Instruction], query: &Query) -> Result<()> {
     let (average, most) = steps(policy, program);
+    let average = decimal::show(average, 1);
     writeln!(
         text,
-        "{} instructions of {MAX_INSTRUCTIONS}; {average:.1} run for a call on average, {most} at most \
+        "{} instructions of {MAX_INSTRUCTIONS}; {average} run for a call on average, {most} at most \
          (arguments 0); default {}; flags {:#x}",
         program.len(),
         action(policy.default),
@@ -112,8 +114,8 @@ fn explain_profile(text: &mut String, policy: &Policy, program: &[Instruction], 
     Ok(())
 }
 
-/// How many instructions run for a listed call with arguments 0: on average and at most.
-fn steps(policy: &Policy, program: &[Instruction]) -> (f64, usize) {
+/// How many instructions run for a listed call with arguments 0: on average, in tenths, and at most.
+fn steps(policy: &Policy, program: &[Instruction]) -> (u64, usize) {
     let (mut total, mut most, mut count) = (0, 0, 0);
     for arch in &policy.arches {
         for number in (0..arch::CALLS as u16).filter_map(|call| arch.number(call)) {
@@ -122,7 +124,7 @@ fn steps(policy: &Policy, program: &[Instruction]) -> (f64, usize) {
             (total, most, count) = (total + steps, most.max(steps), count + 1);
         }
     }
-    (total as f64 / f64::from(count.max(1)), most)
+    (decimal::ratio(total as u64, count, 10), most)
 }
 
 /// Numbers with the names at their ends.

@@ -5,6 +5,7 @@ use super::arch::{self, ARCHITECTURES, Arch, NATIVE};
 use super::{Listener, NO_UNKNOWN, Unknown};
 use crate::bundle::spec::{Seccomp, SyscallArg, SyscallRule};
 use crate::bundle::{Problems, Warnings};
+use crate::sort::sort_by;
 
 /// SECCOMP_RET_KILL_PROCESS (linux/seccomp.h), and so on.
 pub const KILL_PROCESS: u32 = 0x8000_0000;
@@ -275,7 +276,7 @@ fn read_rule(
             rules.push(Rule { action, calls: calls.clone(), conditions: vec![condition] });
         }
     } else {
-        conditions.sort_by_key(|c| c.index);
+        sort_by(&mut conditions, |a, b| a.index < b.index);
         rules.push(Rule { action, calls, conditions });
     }
 }

@@ -3,6 +3,7 @@
 //! Called by `init` and by the host side.
 
 use super::check;
+use crate::sort::sort;
 use std::ffi::CStr;
 use std::ffi::CString;
 use std::io;
@@ -38,7 +39,7 @@ pub fn cloexec_from(first: u32) -> io::Result<()> {
 /// them: for a process that ends in execve or _exit and runs no destructor.
 pub fn close_all_but(keep: &mut Vec<u32>) -> io::Result<()> {
     keep.retain(|fd| *fd > 2);
-    keep.sort_unstable();
+    sort(keep);
     let mut first = 3;
     for fd in keep.iter().copied().chain([u32::MAX]) {
         if fd > first {
