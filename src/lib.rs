@@ -23,6 +23,7 @@ mod namespaces;
 mod near;
 mod probe;
 mod procfs;
+mod progress;
 mod rootfs;
 mod seccomp;
 mod sort;

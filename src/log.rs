@@ -15,6 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
+use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
@@ -250,6 +251,15 @@ fn write_all(fd: BorrowedFd, mut bytes: &[u8]) {
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return,
         }
+    }
+}
+
+/// Tells whoever sits at a terminal what goes on: a plain line on stderr where that is one. Nothing for
+/// programs, which have their log, or ask for JSON.
+pub fn notice(message: &str) {
+    let stderr = std::io::stderr();
+    if LOG.get().unwrap_or(&DEFAULT).format == Format::Text && stderr.is_terminal() {
+        write_all(stderr.as_fd(), format!("oxrun: {}", plain(message)).as_bytes());
     }
 }
 

@@ -4,8 +4,9 @@
 //! Wire format: the D-Bus specification, "Message Protocol"; messages sent are little endian.
 
 use crate::error::{Context, Doing, bail, errno_of, failed};
+use crate::progress::Progress;
 use anyhow::Result;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use std::os::fd::OwnedFd;
@@ -120,6 +121,9 @@ pub struct Connection {
     /// Connected to a bus, where the receiver has to be named, and not to the manager itself.
     bus: bool,
     serial: u32,
+    /// What systemd is to do, for whoever waits for it: `stop unit …`.
+    task: String,
+    progress: Progress,
     /// How long everything may take, and so until when.
     time: Duration,
     deadline: Instant,
@@ -131,28 +135,28 @@ pub struct Connection {
 
 impl Connection {
     /// Connects to the manager of the system: by its own socket as root, else by the system bus.
-    pub fn system(time: Duration) -> Result<Connection> {
+    pub fn system(task: &str, time: Duration) -> Result<Connection> {
         let private = Path::new("/run/systemd/private");
-        match Connection::open(private, false, time) {
+        match Connection::open(private, false, task, time) {
             Err(error) if is_absent(&error) => {}
             other => return other,
         }
-        Connection::open(Path::new("/run/dbus/system_bus_socket"), true, time)
+        Connection::open(Path::new("/run/dbus/system_bus_socket"), true, task, time)
             .context("systemd cannot be reached: is it running? (the driver cgroupfs does without)")
     }
 
     /// Connects to the manager of the user: by its own socket, else by the user's bus.
-    pub fn user(time: Duration) -> Result<Connection> {
+    pub fn user(task: &str, time: Duration) -> Result<Connection> {
         let runtime = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
         if let Some(directory) = &runtime {
-            match Connection::open(&directory.join("systemd/private"), false, time) {
+            match Connection::open(&directory.join("systemd/private"), false, task, time) {
                 Err(error) if is_absent(&error) => {}
                 other => return other,
             }
         }
         let address = variable("DBUS_SESSION_BUS_ADDRESS").and_then(|text| socket_of(&text));
         match address.or_else(|| runtime.map(|directory| directory.join("bus"))) {
-            Some(path) => Connection::open(&path, true, time)
+            Some(path) => Connection::open(&path, true, task, time)
                 .context("the user's systemd cannot be reached: log in, or `loginctl enable-linger`"),
             None => bail!(
                 "the user's systemd cannot be found: set XDG_RUNTIME_DIR (/run/user/UID) or DBUS_SESSION_BUS_ADDRESS"
@@ -160,7 +164,7 @@ impl Connection {
         }
     }
 
-    fn open(path: &Path, bus: bool, time: Duration) -> Result<Connection> {
+    fn open(path: &Path, bus: bool, task: &str, time: Duration) -> Result<Connection> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .doing(|| "make a socket")?;
@@ -171,6 +175,8 @@ impl Connection {
             peer: path.to_path_buf(),
             bus,
             serial: 0,
+            task: task.to_string(),
+            progress: Progress::begin(),
             time,
             deadline: Instant::now() + time,
             input: Vec::new(),
@@ -312,11 +318,10 @@ impl Connection {
         if left.is_zero() {
             bail!("waited {} s at `{}` for {what}", self.time.as_secs(), self.peer.display());
         }
-        let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&self.socket, events)], Some(&left)) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(e) => Err(failed(format!("poll `{}`", self.peer.display()))(e)),
-        }
+        let mut fds = [PollFd::new(&self.socket, events)];
+        let waited =
+            self.progress.poll(&mut fds, Some(left), || format!("waiting for systemd to {}", self.task));
+        waited.map(drop).map_err(|e| failed(format!("poll `{}`", self.peer.display()))(e))
     }
 }
 

@@ -56,8 +56,11 @@ pub fn lacks(manager: &Manager, resources: &Resources, named: bool, tolerate: bo
 
 /// Connects to systemd, of the system or of the user: its version.
 pub fn systemd(user: bool) -> anyhow::Result<String> {
-    let time = dbus::time()?;
-    let mut bus = if user { dbus::Connection::user(time)? } else { dbus::Connection::system(time)? };
+    let (task, time) = ("tell its version", dbus::time()?);
+    let mut bus = match user {
+        true => dbus::Connection::user(task, time)?,
+        false => dbus::Connection::system(task, time)?,
+    };
     let call = dbus::Call {
         path: "/org/freedesktop/systemd1",
         interface: "org.freedesktop.DBus.Properties",

@@ -5,9 +5,10 @@
 use super::layout::{CGROUP_MAGIC, CGROUP2_MAGIC};
 use crate::error::{Context, anyhow, bail, text};
 use crate::hostfs;
+use crate::progress::Progress;
 use crate::sort::sort;
 use anyhow::Result;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -321,6 +322,7 @@ impl Node {
         if self.place.is_v2() {
             return self.wait_event("populated", "0", deadline);
         }
+        let progress = Progress::begin();
         loop {
             let pids = self.processes()?;
             if pids.is_empty() {
@@ -329,7 +331,7 @@ impl Node {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return Ok(false) };
             let Some(first) = pids.into_iter().find_map(pidfd) else { continue };
             let mut wait = [PollFd::new(&first, PollFlags::IN)];
-            rustix::io::retry_on_intr(|| poll(&mut wait, Some(&timespec(left)))).context("poll a process")?;
+            progress.poll(&mut wait, Some(left), || self.expectation()).context("poll a process")?;
         }
     }
 
@@ -345,6 +347,7 @@ impl Node {
             Err(Errno::NOENT | Errno::NODEV) => return Ok(true),
             Err(e) => return Err(failure(format!("open `{}`", name.display()), e)),
         };
+        let progress = Progress::begin();
         loop {
             let mut buffer = [0u8; 128];
             let n = match rustix::io::pread(&file, &mut buffer, 0) {
@@ -357,9 +360,13 @@ impl Node {
             }
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return Ok(false) };
             let mut wait = [PollFd::new(&file, PollFlags::PRI)];
-            rustix::io::retry_on_intr(|| poll(&mut wait, Some(&timespec(left))))
-                .context("poll cgroup.events")?;
+            progress.poll(&mut wait, Some(left), || self.expectation()).context("poll cgroup.events")?;
         }
+    }
+
+    /// What a wait is for.
+    fn expectation(&self) -> String {
+        format!("waiting for the processes in cgroup `{}`", self.place.directory().display())
     }
 }
 
@@ -372,10 +379,6 @@ pub fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 pub fn pidfd(pid: i32) -> Option<OwnedFd> {
     let pid = rustix::process::Pid::from_raw(pid)?;
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec { tv_sec: duration.as_secs().cast_signed(), tv_nsec: i64::from(duration.subsec_nanos()) }
 }
 
 /// Never through a symbolic link or another mount.

@@ -107,12 +107,14 @@ impl Scope {
         Scope { unit, files: Box::new(files), wanted: None, holder: RefCell::default() }
     }
 
-    fn connect(&self) -> Result<Connection> {
-        self.connect_for(dbus::time()?)
+    /// Connects to do something with the unit: `stop`.
+    fn connect(&self, task: &str) -> Result<Connection> {
+        self.connect_for(task, dbus::time()?)
     }
 
-    fn connect_for(&self, time: Duration) -> Result<Connection> {
-        if self.unit.user { Connection::user(time) } else { Connection::system(time) }
+    fn connect_for(&self, task: &str, time: Duration) -> Result<Connection> {
+        let task = format!("{task} unit `{}`", self.unit.name);
+        if self.unit.user { Connection::user(&task, time) } else { Connection::system(&task, time) }
     }
 
     /// Has systemd make the scope and waits until it is there. On failure the holder is gone,
@@ -130,7 +132,7 @@ impl Scope {
 
     fn start(&mut self, wanted: Wanted) -> Result<()> {
         check_unused(&wanted)?;
-        let mut bus = self.connect()?;
+        let mut bus = self.connect("start")?;
         let holder = Holder::start()?;
         let pid = holder.pid;
         let mut properties = wanted.properties;
@@ -161,7 +163,7 @@ impl Scope {
     /// Takes back a start that was accepted: its job, which may still wait, and the unit. As the
     /// caller has waited long enough, only a systemd that answers at once is asked.
     fn abandon(&self) {
-        let result = self.connect_for(ABANDON_TIME).and_then(|mut bus| self.stop_by(&mut bus));
+        let result = self.connect_for("stop", ABANDON_TIME).and_then(|mut bus| self.stop_by(&mut bus));
         if let Err(error) = result {
             crate::warn!("take back the start of systemd unit `{}`: {}", self.unit.name, shown(&error));
         }
@@ -218,7 +220,9 @@ impl Scope {
         let name = Value::Text(self.unit.name.clone());
         let arguments = vec![name, Value::Bool(true), Value::Properties(properties)];
         let call = manager("SetUnitProperties", arguments);
-        let result = self.connect().and_then(|mut bus| bus.call(&call, "its new properties to be accepted"));
+        let result = self
+            .connect("set properties of")
+            .and_then(|mut bus| bus.call(&call, "its new properties to be accepted"));
         result.with_context(|| format!("set properties of systemd unit `{}`", self.unit.name)).map(drop)
     }
 
@@ -264,7 +268,7 @@ impl Scope {
 
     /// Whether processes are in the cgroups of the unit as systemd knows it.
     fn has_processes(&self) -> Result<bool> {
-        match self.control_group(&mut self.connect()?) {
+        match self.control_group(&mut self.connect("find the cgroup of")?) {
             Ok(Some(path)) => Ok(!files(&Layout::probe()?, &path)?.processes()?.is_empty()),
             Ok(None) => Ok(false),
             Err(error) if error.is::<Refusal>() => Ok(false),
@@ -273,7 +277,7 @@ impl Scope {
     }
 
     fn stop(&self) -> Result<()> {
-        self.stop_by(&mut self.connect()?)
+        self.stop_by(&mut self.connect("stop")?)
     }
 
     fn stop_by(&self, bus: &mut Connection) -> Result<()> {

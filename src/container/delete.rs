@@ -7,6 +7,7 @@ use super::identity::exiting;
 use super::statedir::{Entry, Lock, Phase, State, StateDir, Status};
 use crate::cgroup::{Location, Manager};
 use crate::error::{Doing, bail, shown};
+use crate::progress::Progress;
 use crate::sys::process as sys;
 use crate::trace;
 use anyhow::Result;
@@ -129,12 +130,14 @@ const PATIENCE: u32 = 10;
 fn wait_for_end(pidfd: &std::os::fd::OwnedFd, state: &State) -> Result<()> {
     let pid = state.init.as_ref().map_or(0, |init| init.pid);
     let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+    let progress = Progress::begin();
     for _ in 0..PATIENCE {
         match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&second)) {
             Ok(0) if exiting(pid) => return Ok(()),
-            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
             other => return other.map(drop).doing(|| "wait for the container's end"),
         }
+        progress.tell(|| format!("waiting for the end of container `{}` (pid {pid})", state.id));
     }
     bail!(
         "container `{}` (pid {pid}) was killed but has not ended: it hangs in the kernel, see /proc/{pid}/stack",

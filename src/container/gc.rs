@@ -16,6 +16,7 @@ use super::statedir::{Debris, Entry, Lock, Phase, State, StateDir};
 use crate::cgroup::Location;
 use crate::error::{Context, bail, shown};
 use crate::hostfs;
+use crate::progress::Progress;
 use anyhow::Result;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -50,11 +51,15 @@ pub struct Garbage {
 /// Lists the garbage, sorted by name; `remove` removes it. What cannot be removed is a warning.
 pub fn collect(states: &StateDir, remove: bool) -> Result<Vec<Garbage>> {
     let mut garbage = Vec::new();
+    let progress = Progress::begin();
     for debris in states.debris()? {
+        progress.tell(|| format!("looking at `{}`", debris.name()));
         garbage.extend(of_debris(states, debris, remove)?);
     }
-    for id in states.list()? {
-        match of_container(states, &id, remove) {
+    let ids = states.list()?;
+    for (i, id) in ids.iter().enumerate() {
+        progress.tell(|| format!("looked at {i} of {} containers, next is `{id}`", ids.len()));
+        match of_container(states, id, remove) {
             Ok(found) => garbage.extend(found),
             Err(error) if Error::is_not_found(&error) => {}
             Err(error) => crate::warn!("`{id}` is left alone: {}", shown(&error)),

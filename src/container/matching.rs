@@ -2,6 +2,7 @@
 
 use super::statedir::StateDir;
 use crate::error::{Context, bail, shown};
+use crate::progress::Progress;
 use anyhow::Result;
 use regex_lite::Regex;
 
@@ -14,10 +15,15 @@ pub fn each(
 ) -> Result<()> {
     let pattern = Regex::new(pattern).with_context(|| format!("read the pattern `{pattern}` (--regex)"))?;
     let Some(states) = states else { return Ok(()) };
-    let matching = states.list()?.into_iter().filter(|id| pattern.is_match(id));
-    let failures: Vec<String> = matching
-        .filter_map(|id| act(states, &id).err().map(|error| format!("`{id}`: {}", shown(&error))))
-        .collect();
+    let matching: Vec<String> = states.list()?.into_iter().filter(|id| pattern.is_match(id)).collect();
+    let progress = Progress::begin();
+    let mut failures = Vec::new();
+    for (i, id) in matching.iter().enumerate() {
+        progress.tell(|| format!("{i} of {} containers done, next is `{id}`", matching.len()));
+        if let Err(error) = act(states, id) {
+            failures.push(format!("`{id}`: {}", shown(&error)));
+        }
+    }
     if !failures.is_empty() {
         bail!("{}", failures.join("; "));
     }

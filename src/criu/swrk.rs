@@ -9,6 +9,7 @@ use super::messages::{Features, Kind, Options, Request, Response, Version};
 use crate::cgroup::Join;
 use crate::error::{Context, Doing, anyhow, bail, failed, shown};
 use crate::hostfs;
+use crate::progress::Progress;
 use crate::sys::clone::{Forked, clone3};
 use crate::sys::process::{self as sys, Exit};
 use crate::sys::signal;
@@ -93,6 +94,12 @@ pub struct Step {
     pub fd: Option<OwnedFd>,
 }
 
+/// What it has been asked for.
+struct Work {
+    progress: Progress,
+    task: &'static str,
+}
+
 /// What there is to hear of it.
 enum Heard {
     Message(Response, Option<OwnedFd>),
@@ -168,7 +175,8 @@ impl Swrk {
     fn ask(&self, request: &Request, kind: Kind) -> Result<Response> {
         let seconds = time()?;
         self.send(request)?;
-        match self.hear(Some(after(seconds)))? {
+        let work = Work { progress: Progress::begin(), task: "answer" };
+        match self.hear(&work, Some(after(seconds)))? {
             Heard::Message(response, _) if response.kind() == kind => Ok(response),
             Heard::Message(response, _) => bail!("CRIU answered {:?} to {kind:?}", response.kind()),
             Heard::End => Err(self.died()),
@@ -188,11 +196,13 @@ impl Swrk {
         let options = Some(Box::new(options));
         let request = Request { kind: kind.into(), options, ..Request::default() };
         self.send(&request)?;
+        let task = if kind == Kind::Restore { "restore the processes" } else { "write the image" };
+        let work = Work { progress: Progress::begin(), task };
         // The first refusal is the reason of all that follows.
         let mut refused: Option<anyhow::Error> = None;
         let mut stop: Option<(i32, Instant)> = None;
         loop {
-            let (response, fd) = match self.hear(stop.map(|(_, time)| time))? {
+            let (response, fd) = match self.hear(&work, stop.map(|(_, time)| time))? {
                 Heard::Message(response, fd) => (response, fd),
                 Heard::End => return Err(refused.or(stopped(stop)).unwrap_or_else(|| self.died())),
                 Heard::Interrupt(signal) if stop.is_none() => {
@@ -245,8 +255,8 @@ impl Swrk {
     }
 
     /// The next message, or what comes instead until a time.
-    fn hear(&self, until: Option<Instant>) -> Result<Heard> {
-        if let Some(other) = self.wait(until)? {
+    fn hear(&self, work: &Work, until: Option<Instant>) -> Result<Heard> {
+        if let Some(other) = self.wait(work, until)? {
             return Ok(other);
         }
         let mut bytes = vec![0u8; LONGEST];
@@ -277,17 +287,11 @@ impl Swrk {
     }
 
     /// Waits for a message; what came instead.
-    fn wait(&self, until: Option<Instant>) -> Result<Option<Heard>> {
-        let ready = |fds: &mut [PollFd<'_>], until: Option<Instant>| loop {
+    fn wait(&self, work: &Work, until: Option<Instant>) -> Result<Option<Heard>> {
+        let ready = |fds: &mut [PollFd<'_>], until: Option<Instant>| {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let left = left.map(|left| Timespec {
-                tv_sec: left.as_secs().cast_signed(),
-                tv_nsec: left.subsec_nanos().into(),
-            });
-            match poll(fds, left.as_ref()) {
-                Err(Errno::INTR) => {}
-                other => return other.map_err(failed("wait for CRIU")),
-            }
+            let ready = work.progress.poll(fds, left, || format!("waiting for CRIU to {}", work.task));
+            ready.map_err(failed("wait for CRIU"))
         };
         loop {
             let mut fds = [&self.socket, &self.pidfd, self.interrupts.descriptor()]

@@ -2,9 +2,9 @@
 //! badly: what is asked for each option, and that no answer hurts.
 
 use crate::harness::{Outcome, Sandbox, wait_until, write_program};
-use crate::{config, host};
+use crate::{config, console, host};
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -433,6 +433,39 @@ fn an_interruption_ends_the_work_of_criu() {
             faked.0.runtime(&["state", &other]).failed();
         }
     }
+}
+
+/// Nothing is said to programs, which wait just as long.
+#[test]
+fn what_is_waited_for_is_said_on_a_terminal_alone() {
+    let begin = |options: &[&str], terminal: Option<&File>| {
+        let faked = Faked::running();
+        let images = faked.0.path("images");
+        let words = ["checkpoint", "--image-path", &images, &faked.0.id];
+        let command = faked.command("works", &options.iter().copied().chain(words).collect::<Vec<_>>());
+        let running = match terminal {
+            Some(terminal) => faked.0.spawn_on(command, terminal),
+            None => faked.0.spawn(command),
+        };
+        wait_until("CRIU to work", || faked.0.dir().join("fake/pid").exists());
+        (faked, running)
+    };
+    let (mut json_master, json_terminal) = console::pair();
+    let (mut master, terminal) = console::pair();
+    let all = [
+        begin(&[], None),
+        begin(&["--log-format", "json"], Some(&json_terminal)),
+        begin(&[], Some(&terminal)),
+    ];
+    master.wait_for("oxrun: waiting for CRIU to write the image\r\n");
+    let [by_file, ..] = all.map(|(faked, running)| {
+        fs::write(faked.0.dir().join("fake/step"), "").unwrap();
+        running.wait().failed()
+    });
+    by_file.says(&["no luck today"]).one_line();
+    drop(json_terminal);
+    let json = json_master.rest();
+    assert_eq!((json.lines().count(), json.contains("no luck today")), (1, true), "{json}");
 }
 
 #[test]

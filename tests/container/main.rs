@@ -40,6 +40,7 @@ mod network_devices;
 mod observe;
 mod output;
 mod process;
+mod progress;
 mod refusals;
 mod resource_files;
 mod rootless;

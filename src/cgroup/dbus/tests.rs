@@ -83,12 +83,13 @@ fn said(answer: &'static [u8], first: bool, then: fn(UnixStream)) -> String {
         then(stream);
     });
     let call = Call { path: "/", interface: "a.b", method: "C", arguments: vec![] };
-    let called = Connection::open(&path, false, Duration::from_secs(20)).and_then(|mut connection| {
-        while first && !peer.is_finished() {
-            std::thread::yield_now();
-        }
-        connection.call(&call, "an answer")
-    });
+    let called =
+        Connection::open(&path, false, "test", Duration::from_secs(20)).and_then(|mut connection| {
+            while first && !peer.is_finished() {
+                std::thread::yield_now();
+            }
+            connection.call(&call, "an answer")
+        });
     format!("{:#}", called.unwrap_err()).replace(&path.display().to_string(), "BUS")
 }
 
@@ -112,7 +113,7 @@ fn dbus_peers_that_do_not_keep_to_it() {
 #[test]
 fn dbus_sockets_that_are_none() {
     let open = |path: &Path| {
-        let error = Connection::open(path, false, Duration::from_secs(1)).unwrap_err();
+        let error = Connection::open(path, false, "test", Duration::from_secs(1)).unwrap_err();
         format!("{error:#}")
     };
     assert_eq!(open(Path::new("/no/such/bus")), "connect to `/no/such/bus`: no such file or directory");
@@ -121,7 +122,7 @@ fn dbus_sockets_that_are_none() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("bus");
     let _deaf = UnixListener::bind(&path).unwrap();
-    let error = Connection::open(&path, false, Duration::from_millis(1)).unwrap_err();
+    let error = Connection::open(&path, false, "test", Duration::from_millis(1)).unwrap_err();
     assert_eq!(
         format!("{error:#}"),
         format!("waited 0 s at `{}` for the answer to the authentication", path.display())
