@@ -133,6 +133,17 @@ fn cgroup_lives_and_leaves_nothing() {
 }
 
 #[test]
+fn a_freezer_that_cannot_be_read_is_an_error() {
+    // Another filesystem where the hierarchy was.
+    for controllers in [vec![], vec!["freezer".to_string()]] {
+        let place = Place { controllers, mountpoint: "/".into(), path: "c".into(), made: 0 };
+        let location = if place.is_v2() { Location::V2(place) } else { Location::V1(vec![place]) };
+        let error = Manager::from_location(&location).is_frozen().unwrap_err();
+        assert!(error.to_string().contains("something is mounted over it"), "{error:#}");
+    }
+}
+
+#[test]
 fn cgroup_that_is_in_use_or_frozen_is_refused() {
     let Some(mut sandbox) = Sandbox::new("busy") else { return };
     let mut second = manager(&path("busy", "c"));

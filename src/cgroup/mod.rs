@@ -314,7 +314,7 @@ impl Manager {
             Manager::Systemd(s) => s.files.is_frozen(),
             Manager::None => Ok(false),
             Manager::V1(c) => c.is_frozen(),
-            Manager::V2(c) => Ok(c.is_frozen()),
+            Manager::V2(c) => c.is_frozen(),
         }
     }
 

@@ -201,9 +201,10 @@ impl Cgroup {
         self.node.write("cgroup.freeze", "0")
     }
 
-    /// Whether it was told to freeze.
-    pub fn is_frozen(&self) -> bool {
-        self.node.read_if_any("cgroup.freeze").is_some_and(|s| s.trim() == "1")
+    /// Whether it was told to freeze; one that is gone was not.
+    pub fn is_frozen(&self) -> Result<bool> {
+        let told = self.node.read_if_there("cgroup.freeze")?;
+        Ok(told.is_some_and(|s| s.trim() != "0"))
     }
 
     /// Processes killed for lack of memory, here and below.

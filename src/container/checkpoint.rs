@@ -65,7 +65,7 @@ pub fn checkpoint(states: &StateDir, args: &Checkpoint) -> Result<()> {
 
 /// A CRIU that was killed may have left the cgroup frozen.
 fn let_go_on(cgroup: &Manager, status: Status) {
-    if status == Status::Running && cgroup.is_frozen().unwrap_or(false) {
+    if status == Status::Running && cgroup.is_frozen().unwrap_or(true) {
         cgroup.thaw().unwrap_or_else(|error| crate::warn!("let the container go on: {}", shown(&error)));
     }
 }
