@@ -311,7 +311,7 @@ fn cgroup_is_joined_by_tasks_or_by_directory() {
 fn cgroup_stats_show_what_is_used() {
     let Some(mut sandbox) = Sandbox::new("stats") else { return };
     sandbox.apply(r#"{"memory":{"limit":33554432},"pids":{"limit":12}}"#).unwrap();
-    sandbox.shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 100");
+    sandbox.shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exec sleep 100");
     sandbox.go();
     let stats = || serde_json::to_value(sandbox.manager.stats().unwrap()).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
