@@ -685,11 +685,13 @@ fn sysctls() {
 }
 
 #[test]
-fn paths_need_a_mount_namespace() {
-    let faults = faults(&config(&[("/linux/namespaces/4/type", "\"time\"")]));
-    assert_eq!(faults.len(), 2, "{faults:?}");
-    assert!(faults[0].starts_with("linux.maskedPaths: needs a mount namespace"));
-    assert!(faults[1].starts_with("linux.readonlyPaths: needs a mount namespace"));
+fn paths_and_propagation_need_a_mount_namespace() {
+    let propagation = ("/linux/rootfsPropagation", "\"shared\"");
+    let faults = faults(&config(&[("/linux/namespaces/4/type", "\"time\""), propagation]));
+    assert_eq!(faults.len(), 3, "{faults:?}");
+    for (fault, path) in faults.iter().zip(["rootfsPropagation", "maskedPaths", "readonlyPaths"]) {
+        assert!(fault.starts_with(&format!("linux.{path}: needs a mount namespace")), "{fault}");
+    }
 }
 
 #[test]

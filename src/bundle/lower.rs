@@ -27,6 +27,8 @@ pub struct Options {
 /// The longest host name, in bytes (HOST_NAME_MAX).
 const MAX_HOSTNAME: usize = 64;
 
+const NEEDS_MOUNT_NAMESPACE: &str = "needs a mount namespace: add {\"type\":\"mount\"} to linux.namespaces";
+
 /// Turns config.json into what is to be done, or says everything that is wrong with it.
 pub fn lower(spec: &spec::Spec, options: &Options, host: &Host) -> Result<Plan, Problems> {
     let (plan, problems) = lower_all(spec, options, host);
@@ -73,7 +75,7 @@ pub fn lower_all(spec: &spec::Spec, options: &Options, host: &Host) -> (Plan, Pr
         devices,
         net_devices,
         cgroup: lower_cgroup(linux, delegate, host, p),
-        root_propagation: lower_propagation(&linux.rootfs_propagation, p),
+        root_propagation: lower_propagation(&linux.rootfs_propagation, &namespaces, p),
         seccomp: lower_seccomp(spec, p, w),
         masked_paths: lower_paths(&linux.masked_paths, "linux.maskedPaths", &namespaces, p),
         readonly_paths: lower_paths(&linux.readonly_paths, "linux.readonlyPaths", &namespaces, p),
@@ -242,7 +244,8 @@ fn lower_cgroup(
     CgroupPlan { path: linux.cgroups_path.clone(), resources, devices, delegate }
 }
 
-fn lower_propagation(name: &str, problems: &mut Problems) -> u64 {
+/// Without a mount namespace it would be the host's.
+fn lower_propagation(name: &str, namespaces: &Namespaces, problems: &mut Problems) -> u64 {
     let flags = |name| match name {
         "shared" => Some(libc::MS_SHARED),
         "slave" => Some(libc::MS_SLAVE),
@@ -252,6 +255,9 @@ fn lower_propagation(name: &str, problems: &mut Problems) -> u64 {
     };
     if name.is_empty() {
         return 0;
+    }
+    if !namespaces.has(NamespaceKind::Mount) {
+        problems.add("linux.rootfsPropagation", NEEDS_MOUNT_NAMESPACE);
     }
     match (flags(name), name.strip_prefix('r').and_then(flags)) {
         (Some(flag), _) => flag,
@@ -274,7 +280,7 @@ fn lower_paths(
     problems: &mut Problems,
 ) -> Vec<String> {
     if !paths.is_empty() && !namespaces.has(NamespaceKind::Mount) {
-        problems.add(path, "needs a mount namespace: add {\"type\":\"mount\"} to linux.namespaces");
+        problems.add(path, NEEDS_MOUNT_NAMESPACE);
     }
     let mut lowered: Vec<String> = Vec::with_capacity(paths.len());
     for (i, given) in paths.iter().enumerate() {

@@ -232,10 +232,26 @@ fn attach_over_itself(plan: &Plan) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let directory =
         crate::hostfs::open(&plan.rootfs, flags).doing(|| format!("open the root filesystem `{shown}`"))?;
-    make_parent_private(plan, &directory)?;
+    if plan.namespaces.has(NamespaceKind::Mount) {
+        make_parent_private(plan, &directory)?;
+    } else {
+        part_from_mount_below(&directory)?;
+    }
     let tree = mount::clone_fd(&directory, true).doing(|| format!("clone the root filesystem `{shown}`"))?;
     mount::move_onto(&tree, &directory).doing(|| format!("attach the root filesystem `{shown}`"))?;
     Ok(tree)
+}
+
+/// Without a mount namespace: what the caller has mounted on the root filesystem's directory, if it is a
+/// shared bind mount of just that, would go when the container's mount on it goes. The kernel unmounts by
+/// propagation what is in the same place in a peer, and there that place is the directory itself.
+fn part_from_mount_below(directory: &OwnedFd) -> Result<()> {
+    rustix::process::fchdir(directory).doing(|| "enter the root filesystem to find its mount")?;
+    match sys::mount_flags(c".", libc::MS_PRIVATE) {
+        // There is none.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        other => other.doing(|| "make the mount on the root filesystem private"),
+    }
 }
 
 /// A shared root propagation leaves the parent mount shared, which pivot_root(2) refuses.

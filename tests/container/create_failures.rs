@@ -301,12 +301,18 @@ fn resctrl_that_is_not_mounted() {
 #[test]
 fn mount_of_the_caller_stays_without_a_mount_namespace() {
     // The engine has mounted the root filesystem; what fails may take away the container's mounts alone.
-    for early in [true, false] {
+    for (early, propagation) in [(true, "--make-shared"), (false, "--make-shared"), (false, "--make-private")]
+    {
         let mut t = Sandbox::new();
         config::drop_namespace(&mut t.config, "mount");
         t.config["linux"].as_object_mut().unwrap().remove("maskedPaths");
         t.config["linux"].as_object_mut().unwrap().remove("readonlyPaths");
         let root = t.rootfs().display().to_string();
+        // It is a peer of the mount that it is made of, where that is shared.
+        let bundle = t.bundle().display().to_string();
+        host_command("mount", &["--bind", &bundle, &bundle]).ok();
+        host_command("mount", &["--make-private", &bundle]).ok();
+        host_command("mount", &[propagation, &bundle]).ok();
         host_command("mount", &["--bind", &root, &root]).ok();
         let own = || crate::host::mounts_with(&[&root]).len();
         assert_eq!(own(), 1);
@@ -324,8 +330,8 @@ fn mount_of_the_caller_stays_without_a_mount_namespace() {
         t.create().ok();
         t.finish();
         let after = own();
-        host_command("umount", &["-l", &root]).ok();
-        assert_eq!((left, after), (1, 1), "early: {early}");
+        host_command("umount", &["-R", "-l", &bundle]).ok();
+        assert_eq!((left, after), (1, 1), "early: {early}, {propagation}");
     }
 }
 
