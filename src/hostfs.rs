@@ -85,7 +85,10 @@ pub fn mount_id(path: &Path) -> rustix::io::Result<u64> {
 
 /// The path without links and dots.
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
-    path.canonicalize()
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    let found = crate::sys::process::real_path(&path)?;
+    Ok(std::ffi::OsString::from_vec(found.into_bytes()).into())
 }
 
 /// mkdir(2).

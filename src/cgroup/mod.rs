@@ -310,12 +310,7 @@ impl Manager {
 
     /// Whether they are frozen.
     pub fn is_frozen(&self) -> Result<bool> {
-        match self {
-            Manager::Systemd(s) => s.files.is_frozen(),
-            Manager::None => Ok(false),
-            Manager::V1(c) => c.is_frozen(),
-            Manager::V2(c) => c.is_frozen(),
-        }
+        self.freezer().map_or(Ok(false), |place| Freezers::default().is_frozen(&place))
     }
 
     /// Removes the cgroups where nothing is in them, which the kernel knows best: neither frozen nor

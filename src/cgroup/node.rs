@@ -91,9 +91,8 @@ impl Node {
         let at = &self.place.mountpoint;
         let root = hostfs::open(at, OFlags::PATH | OFlags::DIRECTORY)
             .map_err(|e| failure(format!("open cgroup hierarchy `{}`", at.display()), e))?;
-        let want = if self.place.is_v2() { CGROUP2_MAGIC } else { CGROUP_MAGIC };
         let magic = rustix::fs::fstatfs(&root).context("statfs of the cgroup hierarchy")?.f_type;
-        if magic.cast_unsigned() != want {
+        if magic.cast_unsigned() != self.magic() {
             bail!(
                 "`{}` is not a cgroup filesystem of the expected version: something is mounted over it",
                 at.display()
@@ -215,6 +214,37 @@ impl Node {
     pub fn open_for_write(&self, file: &str) -> Result<OwnedFd> {
         let name = || format!("open `{}`", self.place.directory().join(file).display());
         open_file(self.directory()?, file, OFlags::WRONLY).map_err(|e| failure(name(), e))
+    }
+
+    /// The same by one path, for who needs nothing else of the cgroup: in a cgroup filesystem nobody can
+    /// put a link, and what is opened is checked to be in one.
+    pub fn open_for_one_write(&self, file: &str) -> Result<OwnedFd> {
+        match self.open_by_path(file, OFlags::WRONLY) {
+            Ok(fd) => Ok(fd),
+            // That says which part of the path is missing.
+            Err(_) => self.open_for_write(file),
+        }
+    }
+
+    /// Another descriptor of the directory, for clone3(2).
+    pub fn open_again(&self) -> Result<OwnedFd> {
+        match self.open_by_path("", OFlags::RDONLY | OFlags::DIRECTORY) {
+            Ok(fd) => Ok(fd),
+            Err(_) => self.directory()?.try_clone_to_owned().context("duplicate a cgroup descriptor"),
+        }
+    }
+
+    fn open_by_path(&self, file: &str, access: OFlags) -> Result<OwnedFd, Errno> {
+        let path = self.place.directory();
+        let path = if file.is_empty() { path } else { path.join(file) };
+        let fd = hostfs::open(&path, access | OFlags::NOFOLLOW)?;
+        let magic = rustix::fs::fstatfs(&fd)?.f_type.cast_unsigned();
+        if magic == self.magic() { Ok(fd) } else { Err(Errno::XDEV) }
+    }
+
+    /// The kind of its filesystem.
+    fn magic(&self) -> u64 {
+        if self.place.is_v2() { CGROUP2_MAGIC } else { CGROUP_MAGIC }
     }
 
     /// All processes in it and in the cgroups below it; none where it is not there.

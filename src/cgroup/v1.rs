@@ -166,12 +166,10 @@ impl Cgroup {
     /// The `tasks` files for init to write `0` to, and the cgroup2 directory to be cloned into.
     pub fn join(&self) -> Result<Join> {
         let into = match &self.unified {
-            Some(node) => {
-                Some(node.directory()?.try_clone_to_owned().context("duplicate a cgroup descriptor")?)
-            }
+            Some(node) => Some(node.open_again()?),
             None => None,
         };
-        let tasks = self.nodes.iter().map(|n| n.open_for_write("tasks")).collect::<Result<_>>()?;
+        let tasks = self.nodes.iter().map(|n| n.open_for_one_write("tasks")).collect::<Result<_>>()?;
         Ok(Join { into, tasks })
     }
 

@@ -153,8 +153,7 @@ impl Cgroup {
 
     /// The directory to be cloned into.
     pub fn join(&self) -> Result<Join> {
-        let into = self.node.directory()?.try_clone_to_owned().context("duplicate a cgroup descriptor")?;
-        Ok(Join { into: Some(into), tasks: Vec::new() })
+        Ok(Join { into: Some(self.node.open_again()?), tasks: Vec::new() })
     }
 
     /// Moves a process in.
@@ -199,12 +198,6 @@ impl Cgroup {
     /// Thaws.
     pub fn thaw(&self) -> Result<()> {
         self.node.write("cgroup.freeze", "0")
-    }
-
-    /// Whether it was told to freeze; one that is gone was not.
-    pub fn is_frozen(&self) -> Result<bool> {
-        let told = self.node.read_if_there("cgroup.freeze")?;
-        Ok(told.is_some_and(|s| s.trim() != "0"))
     }
 
     /// Processes killed for lack of memory, here and below.

@@ -32,7 +32,7 @@ impl Entrance {
     /// Looks at the namespaces of a container's first process.
     pub fn open(plan: &Plan, pid: i32, init: OwnedFd, host: &Host) -> Result<Entrance> {
         let (privileged, may_set_groups) = (host.is_privileged(), host.may_set_groups());
-        let all = match namespaces::differing(pid) {
+        let all = match namespaces::differing(pid, &plan.namespaces.create) {
             // On its way out it has no namespaces any more, though it has not ended yet.
             Err(_) if ended(&init)? || exiting(pid) => {
                 bail!(Error::WrongState("container not running".into()))

@@ -4,7 +4,7 @@
 use super::delete::cgroup_of;
 use super::entrance::Entrance;
 use super::error::Error;
-use super::foreground::{self, Console};
+use super::foreground::{self, Console, Signals};
 use super::handover::Handover;
 use super::identity::ended_unexecuted;
 use super::pidfile::PidFile;
@@ -13,7 +13,7 @@ use super::terminal::{self, HostTerminal, Newlines};
 use super::{inspect, launch, subcgroup, tenant};
 use crate::bundle::host::Host;
 use crate::bundle::plan::{Plan, Process};
-use crate::cgroup::Join;
+use crate::cgroup::{Join, Location};
 use crate::cli::exec::Exec;
 use crate::error::{Context, Doing, anyhow, bail};
 use crate::init::exec::{self as inside, Job};
@@ -27,6 +27,7 @@ use crate::sys::signal;
 use crate::trace;
 use anyhow::Result;
 use rustix::process::{PidfdFlags, pidfd_open};
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Runs the process; the answer is its exit status, 0 when detached.
@@ -37,13 +38,16 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     let state = entry.state()?;
     let (status, init) = check_status(&entry, &state, args.ignore_paused)?;
     let spec = super::spec_of(&entry, &state)?;
-    let plan = super::lower_again(&spec, &state)?;
+    let plan = super::lower_again(&spec, &state, &host)?;
     let process = tenant::process(args, &spec, &host)?;
     let outside = Outside::open(args, &process, &plan)?;
     let cgroups = trace::step("open the cgroups", || Cgroups::open(args, &state, init.pid))?;
     let entrance = Entrance::open(&plan, init.pid, init.pidfd, &host)?;
     // Blocked before the process exists, so that it has its own dispositions, and none is lost.
-    signal::block_all().doing(|| "block signals")?;
+    let signals = match args.detach {
+        true => signal::block_all().map(|_| None).doing(|| "block signals")?,
+        false => Some(Signals::block()?),
+    };
     let newlines = Newlines::of(outside.console.as_ref());
     let making =
         Making { args, handover, state: &state, plan: &plan, process: &process, newlines, host: &host };
@@ -66,10 +70,9 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     crate::debug!("the program runs in `{}`, pid {}", args.id, talk.born.pid);
     trace::flush();
     let Talk { born, master, .. } = talk;
-    match args.detach {
-        true => Ok(0),
-        false => wait(&born, master, outside.terminal),
-    }
+    let Some(signals) = signals else { return Ok(0) };
+    // Nobody else looks after the process.
+    wait(&born, signals, master, outside.terminal).inspect_err(|_| born.kill())
 }
 
 /// A process that hides until its program runs needs room for two for a moment, which the container does
@@ -151,16 +154,23 @@ impl<'a> Outside<'a> {
 /// The cgroups that the process goes to.
 struct Cgroups {
     join: Join,
-    /// Where else on cgroup v2: where init is now.
-    elsewhere: Option<OwnedFd>,
+    /// Where it goes otherwise on cgroup v2: where this process is now. None when a place was asked for.
+    init: Option<(Location, i32)>,
+    elsewhere: OnceCell<Option<OwnedFd>>,
 }
 
 impl Cgroups {
     fn open(args: &Exec, state: &State, init: i32) -> Result<Cgroups> {
         let location = cgroup_of(state)?.location();
         let join = subcgroup::join(&location, &args.cgroups, init)?;
-        let elsewhere = args.cgroups.is_empty().then(|| subcgroup::of_init(&location, init)).flatten();
-        Ok(Cgroups { join, elsewhere })
+        let init = args.cgroups.is_empty().then_some((location, init));
+        Ok(Cgroups { join, init, elsewhere: OnceCell::new() })
+    }
+
+    /// Looked for at the first call, which must come before this process goes inside.
+    fn elsewhere(&self) -> Option<&OwnedFd> {
+        let find = || self.init.as_ref().and_then(|(location, init)| subcgroup::of_init(location, *init));
+        self.elsewhere.get_or_init(find).as_ref()
     }
 }
 
@@ -214,6 +224,7 @@ fn clone_outside(making: &Making, entrance: &Entrance, cgroups: &Cgroups, before
 /// Enters the container with this process, and clones the new one in it.
 fn enter_and_clone(making: &Making, entrance: &Entrance, cgroups: &Cgroups) -> Result<Born> {
     let procfs = prepare(making)?;
+    cgroups.elsewhere();
     entrance.enter()?;
     clone(making, entrance, cgroups, procfs, None)
 }
@@ -240,9 +251,12 @@ fn clone(
     let (ours, theirs) = Channel::pair()?;
     let inside = told_pid().doing(|| "get memory for the id of a process")?;
     let into = cgroups.join.into.as_ref();
-    let forked = match (clone3(0, into), &cgroups.elsewhere) {
-        (Err(error), Some(elsewhere)) if subcgroup::may_be_elsewhere(&error) => clone3(0, Some(elsewhere)),
-        (forked, _) => forked,
+    let forked = match clone3(0, into) {
+        Err(error) if subcgroup::may_be_elsewhere(&error) => match cgroups.elsewhere() {
+            Some(elsewhere) => clone3(0, Some(elsewhere)),
+            None => Err(error),
+        },
+        forked => forked,
     };
     match forked.map_err(subcgroup::explain)? {
         Forked::Child => {
@@ -369,9 +383,9 @@ impl Talk<'_> {
     }
 }
 
-fn wait(born: &Born, master: Option<OwnedFd>, host: Option<HostTerminal>) -> Result<u8> {
+fn wait(born: &Born, signals: Signals, master: Option<OwnedFd>, host: Option<HostTerminal>) -> Result<u8> {
     let (input, output) = (std::io::stdin(), std::io::stdout());
     let console = master.map(|master| Console { master, input: input.as_fd(), output: output.as_fd(), host });
     let pid = rustix::process::Pid::from_raw(born.pid).context("the process has no pid")?;
-    Ok(foreground::supervise(&born.pidfd, pid, console, None)? as u8)
+    Ok(foreground::supervise(&born.pidfd, pid, signals, console, None)? as u8)
 }

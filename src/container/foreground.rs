@@ -40,24 +40,33 @@ pub fn become_subreaper() -> Result<()> {
     rustix::process::set_child_subreaper(Some(Pid::INIT)).map_err(failed("become a subreaper"))
 }
 
+/// All signals to this process, blocked, and exit statuses of its children kept: what `supervise` needs and
+/// what may fail before there is a process to look after.
+#[derive(Debug)]
+pub struct Signals(OwnedFd);
+
+impl Signals {
+    /// Blocks them. What is cloned afterwards has them blocked too, and the dispositions as they were.
+    pub fn block() -> Result<Signals> {
+        signal::block_all().map_err(failed("block signals"))?;
+        // Inherited as "ignored", the kernel would throw exit statuses away.
+        signal::set_default(libc::SIGCHLD).map_err(failed("reset SIGCHLD"))?;
+        Ok(Signals(signal::descriptor(signal::Set::ALL).map_err(failed("make a signal descriptor"))?))
+    }
+}
+
 /// Waits until the container's process, a child of this one, has ended; returns its exit code, or 128
 /// and the number of the signal that killed it. The user's terminal is raw meanwhile.
 pub fn supervise(
     pidfd: &OwnedFd,
     pid: Pid,
+    signals: Signals,
     console: Option<Console<'_>>,
     notifications: Option<&Proxy>,
 ) -> Result<i32> {
-    // Inherited as "ignored", the kernel would throw exit statuses away.
-    signal::set_default(libc::SIGCHLD).map_err(failed("reset SIGCHLD"))?;
     let raw = console.as_ref().map(|console| RawMode::enter(console.input)).transpose()?;
-    let mut watch = Watch {
-        pidfd,
-        pid,
-        signals: signal::descriptor(signal::Set::ALL).map_err(failed("make a signal descriptor"))?,
-        relay: console.map(Relay::new).transpose()?,
-        notifications,
-    };
+    let mut watch =
+        Watch { pidfd, pid, signals: signals.0, relay: console.map(Relay::new).transpose()?, notifications };
     let status = watch.until_ended()?;
     watch.finish()?;
     drop(raw);
@@ -350,7 +359,7 @@ mod tests {
     fn status_of(script: &str) -> i32 {
         let null = null();
         let child = container(script, [null.as_fd(); 3]);
-        supervise(&child.pidfd, child.pid, None, None).unwrap()
+        supervise(&child.pidfd, child.pid, Signals::block().unwrap(), None, None).unwrap()
     }
 
     /// Runs a script on a terminal between two descriptors.
@@ -358,7 +367,14 @@ mod tests {
         let Pty { master, slave } = test_pty(None);
         let child = container(script, [slave.as_fd(); 3]);
         drop(slave);
-        supervise(&child.pidfd, child.pid, Some(Console { master, input, output, host: None }), None).unwrap()
+        supervise(
+            &child.pidfd,
+            child.pid,
+            Signals::block().unwrap(),
+            Some(Console { master, input, output, host: None }),
+            None,
+        )
+        .unwrap()
     }
 
     fn text(mut pipe: PipeReader) -> String {
@@ -397,7 +413,7 @@ mod tests {
             for number in [libc::SIGURG, libc::SIGTTIN, libc::SIGUSR1, 37] {
                 signal::send(own_pidfd().as_fd(), number).unwrap();
             }
-            assert_eq!(supervise(&child.pidfd, child.pid, None, None).unwrap(), 9);
+            assert_eq!(supervise(&child.pidfd, child.pid, Signals::block().unwrap(), None, None).unwrap(), 9);
         });
     }
 
@@ -483,7 +499,11 @@ mod tests {
                 let child = container("sleep 0.1; stty size", [slave.as_fd(); 3]);
                 let host = HostTerminal::find(&[user.slave.as_fd()]);
                 let console = Console { master, input: null.as_fd(), output: output.as_fd(), host };
-                assert_eq!(supervise(&child.pidfd, child.pid, Some(console), None).unwrap(), 0);
+                assert_eq!(
+                    supervise(&child.pidfd, child.pid, Signals::block().unwrap(), Some(console), None)
+                        .unwrap(),
+                    0
+                );
                 drop(output);
                 assert_eq!(text(reader), expected);
             }
@@ -511,7 +531,10 @@ mod tests {
             let host = HostTerminal::find(&[user.slave.as_fd()]);
             assert!(host.as_ref().is_some_and(|host| host.size() == Some((33, 99))));
             let console = Console { master, input: user.slave.as_fd(), output: user.slave.as_fd(), host };
-            assert_eq!(supervise(&child.pidfd, child.pid, Some(console), None).unwrap(), 0);
+            assert_eq!(
+                supervise(&child.pidfd, child.pid, Signals::block().unwrap(), Some(console), None).unwrap(),
+                0
+            );
             assert!(is_cooked());
             // A terminal hands out what it has in pieces.
             rustix::fs::fcntl_setfl(&user.master, OFlags::NONBLOCK).unwrap();

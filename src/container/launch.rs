@@ -21,9 +21,10 @@ use crate::sys::process::{self as sys, Exit};
 use crate::sys::signal;
 use crate::trace;
 use anyhow::Result;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::mount::MountAttrFlags;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What the host side decides beside the plan.
 #[derive(Debug)]
@@ -245,24 +246,21 @@ fn converse(launch: &Launch, procfs: &Procfs, may_set_groups: bool, launched: &m
     if let Some(place) = launch.rdt {
         place.join(launched.pid)?;
     }
-    launched.channel.send(&Message::Begin).or_else(|error| match errno_of(&error) {
-        libc::EPIPE | libc::ECONNRESET => died(launch, launched, Some(error)),
-        // Init lives, and waits for what was not sent.
-        _ => Err(error),
-    })?;
+    say(launch, launched, &Message::Begin, None)?;
     loop {
         let Some((message, fd)) = launched.channel.receive()? else { return died(launch, launched, None) };
         match (message, fd) {
             (Message::InNamespaces, _) => {
                 launched.moved = Some(netdevice::give(&launch.plan.net_devices, launched.pid)?);
-                launched.channel.send(&Message::DevicesGiven)?;
+                say(launch, launched, &Message::DevicesGiven, None)?;
             }
-            (Message::AskSource(index), _) => {
-                answer(launched, give_source(launch.plan, index, procfs, launched))?;
-            }
+            (Message::AskSource(index), _) => match give_source(launch.plan, index, procfs, launched) {
+                Ok(fd) => say(launch, launched, &Message::Given, Some(fd.as_fd()))?,
+                Err(error) => say(launch, launched, &Message::Refused(shown(&error)), None)?,
+            },
             (Message::RootfsReady, _) => {
                 hooks::before_pivot(launch.plan, launch.id, launched.pid)?;
-                launched.channel.send(&Message::HooksDone)?;
+                say(launch, launched, &Message::HooksDone, None)?;
             }
             (Message::Console, Some(master)) => deliver_console(launch, launched, master)?,
             (Message::SeccompListener(number), _) => {
@@ -282,6 +280,21 @@ fn converse(launch: &Launch, procfs: &Procfs, may_set_groups: bool, launched: &m
             (other, _) => bail!("init said {other:?}, which was not expected"),
         }
     }
+}
+
+/// Tells init something. When it is not there any more, the error is about its end.
+fn say(launch: &Launch, launched: &Launched, message: &Message, fd: Option<BorrowedFd>) -> Result<()> {
+    launched.channel.send_with(message, fd).or_else(|error| match errno_of(&error) {
+        libc::EPIPE | libc::ECONNRESET if ends_soon(&launched.pidfd) => died(launch, launched, Some(error)),
+        // It lives, and waits for what was not sent.
+        _ => Err(error),
+    })
+}
+
+/// Whether a process that has closed its descriptors ends within a second.
+fn ends_soon(pidfd: &OwnedFd) -> bool {
+    let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+    rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&second)).is_ok_and(|ready| ready > 0)
 }
 
 /// Init ended without a word: the kernel or somebody else ended it.
@@ -336,13 +349,6 @@ pub fn set_oom_score(process: Option<&Process>, procfs: &Procfs, pid: &str) -> R
     procfs.write(&file, wanted.as_bytes()).doing(|| {
         format!("set process.oomScoreAdj to {value} (lowering it needs CAP_SYS_RESOURCE on the host)")
     })
-}
-
-fn answer(launched: &Launched, result: Result<OwnedFd>) -> Result<()> {
-    match result {
-        Ok(fd) => launched.channel.send_with(&Message::Given, Some(fd.as_fd())),
-        Err(error) => launched.channel.send(&Message::Refused(shown(&error))),
-    }
 }
 
 /// The source of a bind mount, with its id map; or a sysfs.

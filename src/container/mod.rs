@@ -41,6 +41,7 @@ pub mod terminal;
 pub mod top;
 pub mod update;
 
+use crate::bundle::Host;
 use crate::bundle::plan::Plan;
 use crate::bundle::spec::Spec;
 use crate::error::Context;
@@ -54,11 +55,10 @@ fn spec_of(entry: &Entry, state: &State) -> Result<Spec> {
 
 /// The plan of a container that exists, for its hooks and for other processes in it.
 fn plan_of(entry: &Entry, state: &State) -> Result<Plan> {
-    lower_again(&spec_of(entry, state)?, state)
+    lower_again(&spec_of(entry, state)?, state, &Host::probe()?)
 }
 
-fn lower_again(spec: &Spec, state: &State) -> Result<Plan> {
+fn lower_again(spec: &Spec, state: &State, host: &Host) -> Result<Plan> {
     let options = crate::bundle::Options { bundle: state.bundle.clone(), no_pivot: false };
-    crate::bundle::lower(spec, &options, &crate::bundle::Host::probe()?)
-        .with_context(|| format!("config.json of `{}`", state.id))
+    crate::bundle::lower(spec, &options, host).with_context(|| format!("config.json of `{}`", state.id))
 }

@@ -39,7 +39,8 @@ pub fn change(states: &StateDir, id: &str, change: MountsChange, file: &Path) ->
     if !state.own_mount_namespace {
         bail!("the container has the host's mount namespace: mount on the host");
     }
-    let plan = plan_with(&entry, &state, &mounts, change)?;
+    let host = Host::probe()?;
+    let plan = plan_with(&entry, &state, &mounts, change, &host)?;
     let destinations: Vec<String> = mounts.iter().map(|m| normalise(&m.destination)).collect();
     let pid = state.init.as_ref().map_or(0, |init| init.pid);
     let procfs = Procfs::open()?;
@@ -57,7 +58,6 @@ pub fn change(states: &StateDir, id: &str, change: MountsChange, file: &Path) ->
             Change::Remove(&destinations)
         }
     };
-    let host = Host::probe()?;
     let entrance = Entrance::open(&plan, pid, pidfd, &host)?;
     do_inside(entrance, procfs, what)
 }
@@ -81,10 +81,16 @@ fn read(file: &Path) -> Result<Vec<spec::Mount>> {
 }
 
 /// The container's plan with other mounts, for what they depend on.
-fn plan_with(entry: &Entry, state: &State, mounts: &[spec::Mount], change: MountsChange) -> Result<Plan> {
+fn plan_with(
+    entry: &Entry,
+    state: &State,
+    mounts: &[spec::Mount],
+    change: MountsChange,
+    host: &Host,
+) -> Result<Plan> {
     let mut spec = super::spec_of(entry, state)?;
     spec.mounts = if change == MountsChange::Add { mounts.to_vec() } else { Vec::new() };
-    super::lower_again(&spec, state)
+    super::lower_again(&spec, state, host)
 }
 
 /// Clones the sources of bind mounts while the host's files can be seen.

@@ -5,13 +5,14 @@
 use super::checkpoint::common_options;
 use super::create::{self, Settings, Sockets};
 use super::external::{self, Inherited};
+use super::foreground::{self, Signals};
 use super::identity::Identity;
 use super::images::Directories;
 use super::netdevice::{self, Moved};
 use super::notify::{self, Proxy};
 use super::pidfile::PidFile;
 use super::statedir::{Entry, Phase, State, StateDir};
-use super::{foreground, hooks, rdt, run, staging, terminal};
+use super::{hooks, rdt, run, staging, terminal};
 use crate::bundle::Host;
 use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::bundle::spec::Resources;
@@ -24,7 +25,7 @@ use crate::hostfs;
 use crate::procfs::Procfs;
 use crate::rootfs::path::Root;
 use crate::rootfs::{Builder, MountFeatures, hide, reseal};
-use crate::sys::{process as sys, signal};
+use crate::sys::process as sys;
 use anyhow::Result;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -38,20 +39,16 @@ const ROOT: &str = "criu-root";
 
 /// Makes a container from images; the answer is the exit status of its process, 0 when detached.
 pub fn restore(states: &StateDir, settings: Settings, args: &Restore) -> Result<u8> {
-    if !args.detach {
-        // Blocked before the process exists, so that none is lost.
-        signal::block_all().doing(|| "block signals")?;
-        if !args.create.no_subreaper {
-            foreground::become_subreaper()?;
-        }
+    // Blocked before the process exists, so that none is lost.
+    let signals = (!args.detach).then(Signals::block).transpose()?;
+    if !args.detach && !args.create.no_subreaper {
+        foreground::become_subreaper()?;
     }
     let Restored { entry, first, master } = make(states, settings, args)?;
     let notifications = Proxy::open(&entry)?;
-    if args.detach {
-        return Ok(0);
-    }
+    let Some(signals) = signals else { return Ok(0) };
     master.as_ref().map_or(Ok(()), run::take_size)?;
-    let status = run::wait(first.pid, &first.pidfd, master, notifications.as_ref());
+    let status = run::wait(first.pid, &first.pidfd, signals, master, notifications.as_ref());
     run::remove(entry)?;
     Ok(status? as u8)
 }

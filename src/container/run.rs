@@ -2,25 +2,22 @@
 //! for it in the foreground and remove it.
 
 use super::create::{Settings, StartBy, create};
-use super::foreground::{self, Console};
+use super::foreground::{self, Console, Signals};
 use super::notify::Proxy;
 use super::statedir::{Entry, Lock, StateDir};
 use super::terminal::HostTerminal;
 use super::{delete, start};
 use crate::cli::command::Run;
-use crate::error::{Context, Doing};
-use crate::sys::signal;
+use crate::error::Context;
 use anyhow::Result;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Runs a container; the answer is the exit status of its process, 0 when detached.
 pub fn run(states: &StateDir, settings: Settings, args: &Run) -> Result<u8> {
-    if !args.detach {
-        // Blocked before the process exists, so that none is lost.
-        signal::block_all().doing(|| "block signals")?;
-        if !args.create.no_subreaper {
-            foreground::become_subreaper()?;
-        }
+    // Blocked before the process exists, so that none is lost.
+    let signals = (!args.detach).then(Signals::block).transpose()?;
+    if !args.detach && !args.create.no_subreaper {
+        foreground::become_subreaper()?;
     }
     let mut created = create(states, settings, &args.create, StartBy::Channel, args.detach)?;
     created.launched.master.as_ref().map_or(Ok(()), take_size)?;
@@ -32,13 +29,17 @@ pub fn run(states: &StateDir, settings: Settings, args: &Run) -> Result<u8> {
     }
     crate::trace::flush();
     let launched = &mut created.launched;
-    if args.detach {
+    let Some(signals) = signals else {
         notifications.map_or(Ok(()), |proxy| proxy.wait(launched.pid, &launched.pidfd))?;
         return Ok(0);
-    }
+    };
     let status = crate::trace::step("the container runs", || {
-        wait(launched.pid, &launched.pidfd, launched.master.take(), notifications.as_ref())
+        wait(launched.pid, &launched.pidfd, signals, launched.master.take(), notifications.as_ref())
     });
+    if status.is_err() {
+        // Nobody else looks after it.
+        launched.kill();
+    }
     if !args.keep {
         remove(created.entry)?;
     }
@@ -59,6 +60,7 @@ pub fn take_size(master: &OwnedFd) -> Result<()> {
 pub fn wait(
     pid: i32,
     pidfd: &OwnedFd,
+    signals: Signals,
     master: Option<OwnedFd>,
     notifications: Option<&Proxy>,
 ) -> Result<i32> {
@@ -70,7 +72,7 @@ pub fn wait(
         host: HostTerminal::find(&[input.as_fd(), output.as_fd(), errors.as_fd()]),
     });
     let pid = rustix::process::Pid::from_raw(pid).context("the container has no pid")?;
-    foreground::supervise(pidfd, pid, console, notifications)
+    foreground::supervise(pidfd, pid, signals, console, notifications)
 }
 
 /// Removes a container that has ended.

@@ -2,7 +2,8 @@
 //! `seccomp_data.arch`, how they number calls and how wide and in which order they keep arguments.
 //! Read by `policy.rs` to resolve names and by `decision.rs` and `checks.rs` to lay out the filter.
 
-use super::syscalls::{self, ARM_PRIVATE, NONE};
+use super::syscalls::{self, ARM_PRIVATE, COLUMNS, NONE};
+use std::cmp::Ordering;
 
 /// Start of the calls private to arm (`__ARM_NR_BASE`, arch/arm/include/uapi/asm/unistd.h).
 const ARM_PRIVATE_BASE: u32 = 0x000f_0000;
@@ -85,7 +86,7 @@ impl Arch {
 
     /// The number of a call here, as the kernel puts it in `seccomp_data.nr`.
     pub fn number(&self, call: u16) -> Option<u32> {
-        match syscalls::TABLE[usize::from(call)].1[self.column] {
+        match NUMBERS[self.column][usize::from(call)] {
             NONE => None,
             n if n >= ARM_PRIVATE => Some(ARM_PRIVATE_BASE + u32::from(n - ARM_PRIVATE)),
             n => Some(self.base + u32::from(n)),
@@ -111,32 +112,91 @@ impl Arch {
 
 /// The call of that name, as an index into the table.
 pub fn call(name: &str) -> Option<u16> {
-    let found = syscalls::TABLE.binary_search_by(|(other, _)| (*other).cmp(name));
-    found.ok().map(|i| i as u16)
+    let (mut first, mut end) = (0, CALLS as u16);
+    while first < end {
+        let middle = first.midpoint(end);
+        match self::name(middle).cmp(name) {
+            Ordering::Less => first = middle + 1,
+            Ordering::Equal => return Some(middle),
+            Ordering::Greater => end = middle,
+        }
+    }
+    None
 }
 
 /// `call`, faster when names come in order: looks just after the call found last first.
 pub fn call_after(last: u16, name: &str) -> Option<u16> {
-    let near = usize::from(last)..(usize::from(last) + 8).min(CALLS);
-    let (first, end) = (syscalls::TABLE[near.start].0, syscalls::TABLE[near.end - 1].0);
-    if name < first || name > end {
+    let mut near = last..(last + 8).min(CALLS as u16);
+    if name < self::name(near.start) || name > self::name(near.end - 1) {
         return call(name);
     }
-    near.into_iter().find(|i| syscalls::TABLE[*i].0 == name).map(|i| i as u16)
+    near.find(|call| self::name(*call) == name)
 }
 
 /// The names of all calls.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    syscalls::TABLE.iter().map(|row| row.0)
+    (0..CALLS as u16).map(name)
 }
 
 /// The name of a call.
 pub fn name(call: u16) -> &'static str {
-    syscalls::TABLE[usize::from(call)].0
+    let at = |index: usize| usize::from(ENDS[index]);
+    let call = usize::from(call);
+    NAMES.get(at(call)..at(call + 1)).unwrap_or_default()
 }
 
 /// How many calls there are.
 pub const CALLS: usize = syscalls::TABLE.len();
+
+/// The table as it is in the binary: the numbers of one architecture side by side, as one is mostly asked
+/// for, and all names in one text, as each pointer to a name would be written at every start.
+static NUMBERS: [[u16; CALLS]; COLUMNS] = {
+    let mut numbers = [[NONE; CALLS]; COLUMNS];
+    let mut call = 0;
+    while call < CALLS {
+        let mut column = 0;
+        while column < COLUMNS {
+            numbers[column][call] = syscalls::TABLE[call].1[column];
+            column += 1;
+        }
+        call += 1;
+    }
+    numbers
+};
+
+/// Where each name begins in `NAMES`, and the last one ends.
+static ENDS: [u16; CALLS + 1] = ENDS_OF_NAMES;
+
+const ENDS_OF_NAMES: [u16; CALLS + 1] = {
+    let mut ends = [0; CALLS + 1];
+    let mut call = 0;
+    while call < CALLS {
+        ends[call + 1] = ends[call] + syscalls::TABLE[call].0.len() as u16;
+        call += 1;
+    }
+    ends
+};
+
+static NAMES: &str = {
+    const BYTES: [u8; ENDS_OF_NAMES[CALLS] as usize] = {
+        let mut bytes = [0; ENDS_OF_NAMES[CALLS] as usize];
+        let (mut call, mut at) = (0, 0);
+        while call < CALLS {
+            let name = syscalls::TABLE[call].0.as_bytes();
+            let mut i = 0;
+            while i < name.len() {
+                bytes[at] = name[i];
+                (i, at) = (i + 1, at + 1);
+            }
+            call += 1;
+        }
+        bytes
+    };
+    match std::str::from_utf8(&BYTES) {
+        Ok(names) => names,
+        Err(_) => "",
+    }
+};
 
 #[cfg(test)]
 mod tests {

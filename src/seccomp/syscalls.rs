@@ -48,7 +48,8 @@ pub const M68K: usize = 17;
 
 /// Name and numbers, sorted by name.
 #[rustfmt::skip]
-pub static TABLE: [(&str, [u16; COLUMNS]); 508] = [
+#[expect(clippy::large_const_arrays, reason = "only what `arch.rs` makes of it is in the binary")]
+pub const TABLE: [(&str, [u16; COLUMNS]); 508] = [
     // x86_64 x86 x32 aarch64 arm riscv64 loongarch64 mips_o32 mips_n64 mips_n32 ppc ppc64 s390 s390x parisc parisc64 sh m68k
     ("_llseek", [NONE,140,NONE,NONE,140,NONE,NONE,140,NONE,NONE,140,140,140,NONE,140,NONE,140,140]),
     ("_newselect", [NONE,142,NONE,NONE,142,NONE,NONE,142,22,22,142,142,142,NONE,142,142,142,142]),

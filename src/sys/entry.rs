@@ -13,6 +13,22 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
     oxrun::main((0..usize::try_from(count).unwrap_or(0)).map(owned).collect())
 }
 
+/// abort(3), called when there is no memory and after a panic: the C library's would go on for ever in the
+/// first process of a pid namespace that is traced, which neither a signal of its own nor a fault ends.
+#[cfg(not(debug_assertions))]
+#[unsafe(no_mangle)]
+extern "C" fn abort() -> ! {
+    // SAFETY: plain integers, and a set of signals that lives until the call; the process ends here.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut set, libc::SIGABRT);
+        libc::signal(libc::SIGABRT, libc::SIG_DFL);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::raise(libc::SIGABRT);
+        libc::_exit(128 + libc::SIGABRT)
+    }
+}
+
 /// Takes the place of the C library's unwinder: the program prints no backtrace and never unwinds, so the
 /// linker can leave out all that would do it, 250 KB.
 #[cfg(not(debug_assertions))]

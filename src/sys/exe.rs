@@ -62,8 +62,11 @@ impl Parting {
     /// CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the current user namespace.
     pub fn finish(&self) -> io::Result<()> {
         // SAFETY: sbrk(0) only reads the current program break.
-        let brk = unsafe { libc::sbrk(0) } as u64;
-        let map = prctl_mm_map { brk, ..self.map };
+        let brk = unsafe { libc::sbrk(0) };
+        if brk as isize <= 0 {
+            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        }
+        let map = prctl_mm_map { brk: brk as u64, ..self.map };
         // SAFETY: the block describes this process as it is and outlives the call.
         unsafe {
             check(
@@ -135,8 +138,8 @@ pub fn replace(script: &mut Script, file: &OwnedFd, name: &[u8]) {
     let text = script.bytes(name);
     let Arg::At(begin) = text else { return };
     let (start, end) = (Arg::At(begin), Arg::At(begin + name.len()));
-    // SAFETY: sbrk(0) only reads the current program break.
-    let brk = Arg::Value(unsafe { libc::sbrk(0) } as u64);
+    // The kernel wants the break to be behind the data; nobody will move it.
+    let brk = Arg::At(begin + name.len() + 1);
     // struct prctl_mm_map: code, data, break, stack, arguments, environment, auxiliary vector, file.
     let map = [start, end, start, start, brk, brk, start, start, end, end, end];
     let rest = [0, (file.as_raw_fd() as u64) << 32].map(Arg::Value);

@@ -28,6 +28,18 @@ pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> rustix::io::Err
     rustix::io::Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
 }
 
+/// realpath(3): the path without links and dots, into a buffer of PATH_MAX bytes, so that the C library
+/// needs no memory of its own.
+pub fn real_path(path: &CStr) -> io::Result<CString> {
+    let mut buffer = [0 as libc::c_char; libc::PATH_MAX as usize];
+    // SAFETY: `path` is a C string, and the buffer is as long as realpath(3) asks for.
+    if unsafe { libc::realpath(path.as_ptr(), buffer.as_mut_ptr()) }.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call wrote a C string into the buffer.
+    Ok(unsafe { CStr::from_ptr(buffer.as_ptr()) }.to_owned())
+}
+
 /// close_range(2) with CLOSE_RANGE_CLOEXEC (Linux 5.11): marks all descriptors from `first` up.
 pub fn cloexec_from(first: u32) -> io::Result<()> {
     // SAFETY: only sets the close-on-exec flag; nothing is closed here.

@@ -233,6 +233,7 @@ fn sockets_and_terminals() {
 
 #[test]
 fn programs_and_descriptors() {
+    fails(process::real_path(c"/nowhere/.."), &[libc::ENOENT]);
     assert_eq!(process::execve(c"/nowhere", &[], &[]), Errno::NOENT);
     unknown(&[libc::SYS_close_range], || {
         fails(process::cloexec_from(3), &[libc::ENOSYS]);

@@ -21,10 +21,17 @@ pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&
     if role == "host" && index < START_UP {
         return Some("start-up code of the C library, which goes on without");
     }
+    if role == "host/1" {
+        return Some("the owner of an id map only has to be there for a moment");
+    }
     let cgroup = call.object.starts_with("/sys/fs/cgroup") || call.object.ends_with("/cgroup");
     match call.number {
-        SYS_rt_sigaction if role == "host/0" => {
-            Some("a disposition that is not put back after a hook is reset before the program")
+        SYS_rt_sigaction => Some(
+            "a disposition that is not put back after a hook is reset before the program, or goes with the process",
+        ),
+        SYS_capget if role == "host" => Some("the mount namespace is made in the older way"),
+        SYS_open if role == "host" && call.object.ends_with("/rootfs") => {
+            Some("the mount namespace is made in the older way")
         }
         SYS_close => Some("the descriptor is closed whatever the call says"),
         SYS_readlinkat if call.object.ends_with("/proc/self") => Some("HOME is / then"),
@@ -55,7 +62,9 @@ pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&
         SYS_unlinkat if cgroup => Some("cgroups that are not removed at once are removed with a second try"),
         SYS_fcntl if call.object.ends_with(" 0x2") => Some("the C library repeats what O_CLOEXEC has done"),
         SYS_close_range => Some("in a hook's process descriptors are closed one by one then"),
-        SYS_fchdir if call.object == "/" => Some("the working directory is entered again as its user"),
+        SYS_fchdir if call.object == "/" || call.object.ends_with("/rootfs") => {
+            Some("the working directory is entered again as its user")
+        }
         SYS_prctl if call.object == "0x23" => {
             Some("the executable file is replaced with all of the memory map")
         }
@@ -82,9 +91,19 @@ pub fn may_die(role: &str, index: usize, call: &Call) -> bool {
 }
 
 /// Errors that have words of their own instead of the kernel's.
-pub fn tells_otherwise(line: &str) -> bool {
-    // brk(2) has no error: what was read of it is not taken then.
-    ["memory allocation of", "part from the runtime's executable: invalid argument"]
-        .iter()
-        .any(|text| line.contains(text))
+pub fn tells_otherwise(role: &str, call: &Call, line: &str) -> bool {
+    let told = |text| line.contains(text);
+    match call.number {
+        // Nobody closes the other end but by ending.
+        SYS_sendmsg => told("was killed before its program was executed"),
+        // Before start could ask it.
+        SYS_accept4 if role == "init" => told("cannot start a container that has stopped"),
+        // The second way is refused for another reason.
+        SYS_prctl => told("part from the runtime's executable: operation not permitted"),
+        // brk(2) has no error: what was read of it is not taken then.
+        SYS_brk => {
+            told("memory allocation of") || told("part from the runtime's executable: invalid argument")
+        }
+        _ => told("memory allocation of"),
+    }
 }

@@ -190,8 +190,9 @@ impl Scenario {
             Verb::Start => self.command_of(&["start", id]),
             Verb::Exec => self.command_of(&["exec", id, "payload", "report"]),
             Verb::ExecDetached => {
-                let program = "payload report > /out/new && mv /out/new /out/exec && exec sleep 1000";
-                self.command_of(&["exec", "--detach", "--pid-file", &pid, id, "sh", "-c", program])
+                // Of one process: others of its own would survive it when exec fails after it began.
+                let program = ["payload", "report-and-sleep", "/out/exec"];
+                self.command_of(&[&["exec", "--detach", "--pid-file", &pid, id], &program[..]].concat())
             }
             Verb::Delete => self.command_of(&["delete", id]),
             Verb::DeleteForce => self.command_of(&["delete", "--force", id]),

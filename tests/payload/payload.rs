@@ -18,6 +18,12 @@ fn main() {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.get(1).copied() {
         Some("report") => println!("{}", report::report()),
+        Some("report-and-sleep") => {
+            let part = format!("{}.part", words[2]);
+            std::fs::write(&part, report::report().to_string()).unwrap();
+            std::fs::rename(&part, words[2]).unwrap();
+            std::thread::sleep(std::time::Duration::from_secs(1000));
+        }
         Some("do") => println!("{}", actions::all(&words[2..])),
         Some("exit") => std::process::exit(words[2].parse().unwrap()),
         Some("raise") => raise(words[2].parse().unwrap()),
