@@ -104,14 +104,14 @@ impl Moved {
         let up = self.outside.client.is_up(index)?;
         // Under this name it can be found again: its number may change on the way.
         let passing = format!("ox{:07x}n{}", std::process::id(), self.devices.len());
-        self.outside.client.move_link(index, self.inside.namespace.as_fd(), &passing)?;
+        let moved = self.outside.client.move_link(index, self.inside.namespace.as_fd(), &passing);
         let device =
             |index_inside| Device { name: name.to_string(), index_inside, addresses: addresses.clone(), up };
-        let found = self.inside.client.index(&passing);
+        let found = moved.and_then(|()| self.inside.client.index(&passing));
         match found.and_then(|index| index.context("it is not where it was moved to")) {
             Ok(index) => self.devices.push(device(index)),
             Err(error) => {
-                // Asked once more, as it has to be put back.
+                // Asked once more, as it has to be put back, also where only the answer was not heard.
                 let again = self.inside.client.index(&passing).ok().flatten();
                 self.devices.extend(again.map(device));
                 return Err(error);

@@ -69,6 +69,7 @@ pub fn reason(role: &str, index: usize, call: &Call, action: Action) -> Option<&
             Some("the executable file is replaced with all of the memory map")
         }
         SYS_readlinkat if call.object == "/proc/self" => Some("HOME is / then"),
+        SYS_setsid => Some("it leads a session already"),
         SYS_setpgid => Some("both the hook's process and its maker do it"),
         SYS_getcwd => Some("the working directory is entered again as its user"),
         SYS_read if call.object.starts_with("pipe:") => Some("what a hook prints only goes into an error"),
@@ -97,7 +98,10 @@ pub fn tells_otherwise(role: &str, call: &Call, line: &str) -> bool {
         // Nobody closes the other end but by ending.
         SYS_sendmsg => told("was killed before its program was executed"),
         // Before start could ask it.
-        SYS_accept4 if role == "init" => told("cannot start a container that has stopped"),
+        SYS_accept4 if role == "init" => {
+            told("cannot start a container that has stopped")
+                || told("was killed before its program was executed")
+        }
         // The second way is refused for another reason.
         SYS_prctl => told("part from the runtime's executable: operation not permitted"),
         // brk(2) has no error: what was read of it is not taken then.

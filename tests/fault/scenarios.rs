@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A command of the runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,10 +221,10 @@ impl Scenario {
             }
             // What it killed may still be going.
             Verb::Delete | Verb::DeleteForce => {
-                let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+                let end = Instant::now() + Duration::from_secs(2);
                 let mut left = self.t.leftovers();
-                while !left.is_empty() && std::time::Instant::now() < end {
-                    std::thread::sleep(std::time::Duration::from_millis(5));
+                while !left.is_empty() && Instant::now() < end {
+                    std::thread::sleep(Duration::from_millis(5));
                     left = self.t.leftovers();
                 }
                 json!(left)
@@ -251,9 +252,18 @@ impl Scenario {
                 (!left.is_empty()).then(|| format!("create failed and left {left:?}"))
             }
             Verb::Exec | Verb::ExecDetached => {
-                let lines = self.t.runtime(&["ps", "--format", "json", &self.t.id]).stdout;
-                wrong(&lines.matches(',').count().to_string(), "0")
-                    .map(|_| format!("exec failed and left processes: {lines}"))
+                // What the container itself has begun with may still be going.
+                let end = Instant::now() + Duration::from_secs(1);
+                loop {
+                    let lines = self.t.runtime(&["ps", "--format", "json", &self.t.id]).stdout;
+                    match lines.contains(',') {
+                        false => return None,
+                        true if Instant::now() > end => {
+                            return Some(format!("exec failed and left processes: {lines}"));
+                        }
+                        true => std::thread::sleep(Duration::from_millis(5)),
+                    }
+                }
             }
             Verb::Pause => wrong(&self.t.status(), "running"),
             Verb::Resume => None,
