@@ -6,8 +6,8 @@ use super::report::Findings;
 use crate::bundle::plain_mount_options;
 use crate::bundle::plan::{MountSource, NamespaceKind, Namespaces};
 use crate::container::rdt;
+use crate::error::shown;
 use crate::hostfs;
-use crate::log;
 use crate::namespaces;
 use crate::near;
 use crate::probe::{self, Presence};
@@ -76,7 +76,7 @@ fn filesystems(subject: &Subject, findings: &mut Findings) {
         {
             let given = data.iter().map(|(key, _)| key.as_str());
             let near = given.filter_map(|key| near::nearest(key, mount_options()));
-            findings.host(format!("mounts[{}].options", mount.index), log::describe(&error));
+            findings.host(format!("mounts[{}].options", mount.index), shown(&error));
             findings.suggest_name(near.map(str::to_owned).next());
         }
     }
@@ -191,7 +191,7 @@ fn network_devices(subject: &Subject, findings: &mut Findings) {
 
 fn intel_rdt(subject: &Subject, findings: &mut Findings) {
     if let Err(error) = rdt::Place::find(subject.plan.intel_rdt.as_ref(), "check") {
-        let text = log::describe(&error);
+        let text = shown(&error);
         findings.host("linux.intelRdt", text.strip_prefix("linux.intelRdt: ").unwrap_or(&text));
     }
 }

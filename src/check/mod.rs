@@ -16,7 +16,7 @@ use crate::bundle::plan::Plan;
 use crate::bundle::spec::Spec;
 use crate::bundle::{self, Bundle, Host, Options, Problems, Warnings};
 use crate::container::create::{Settings, cgroup_of};
-use crate::log;
+use crate::error::shown;
 use anyhow::Result;
 use report::Findings;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,6 @@ fn look(bundle: &Bundle, settings: Settings, host: &Host, findings: &mut Finding
     ids::look(&subject, findings);
     match cgroup_of(settings, &plan, "check", host) {
         Ok(manager) => limits::look(&subject, &manager, settings, findings),
-        Err(error) => findings.host("linux.cgroupsPath", log::describe(&error)),
+        Err(error) => findings.host("linux.cgroupsPath", shown(&error)),
     }
 }

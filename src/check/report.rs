@@ -3,7 +3,6 @@
 
 use crate::bundle::problems::OneLine;
 use crate::bundle::{Problem, Problems, Warnings};
-use crate::error::Context;
 use crate::sort::sort_by;
 use anyhow::Result;
 use serde::Serialize;
@@ -143,7 +142,7 @@ impl Report {
 
     /// One line of JSON.
     pub fn json(&self) -> Result<String> {
-        Ok(serde_json::to_string(self).context("write the findings as JSON")? + "\n")
+        Ok(serde_json::to_string(self)? + "\n")
     }
 
     /// A line for each finding, one more for its suggestion, and a last one that counts them.

@@ -120,7 +120,7 @@ fn go_without(plan: &Plan, settings: Settings, error: anyhow::Error) -> Result<(
         return Err(error);
     }
     if !plan.cgroup.path.is_empty() || cgroup::has_limits(&plan.cgroup.resources) {
-        return Err(error.context("rootless: linux.cgroupsPath and linux.resources need a delegated cgroup"));
+        return Err(error).context("rootless: linux.cgroupsPath and linux.resources need a delegated cgroup");
     }
     crate::debug!("no cgroup of its own: {error:#}");
     if !plan.namespaces.creates(NamespaceKind::Pid) {

@@ -315,7 +315,7 @@ impl Talk<'_> {
                 }
                 (Message::Ready, _) => ready = true,
                 (Message::Successor(pid), Some(pidfd)) => self.succeed(pid, pidfd)?,
-                (Message::LastStep(told), root) => return self.failed(&told, root),
+                (Message::LastStep(told), root) => return self.explain(&told, root),
                 (Message::Failed(failed), _) => bail!(failed),
                 (other, _) => bail!("the process said {other:?}, which was not expected"),
             }
@@ -331,7 +331,7 @@ impl Talk<'_> {
 
     /// One of the last steps failed. A process that is inside by then is heard of when it has ended, which it
     /// does when it need not be looked at any more.
-    fn failed(&mut self, told: &LastStep, root: Option<OwnedFd>) -> Result<()> {
+    fn explain(&mut self, told: &LastStep, root: Option<OwnedFd>) -> Result<()> {
         let error = match last::may_do_without(told) {
             true => NoRoom.into(),
             false => last::explain_of(told, root, self.making.plan, self.making.process),

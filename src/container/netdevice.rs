@@ -43,7 +43,7 @@ pub fn give(devices: &[(String, String)], pid: i32) -> Result<Moved> {
         if let Err(error) = moved.give(name, inside) {
             moved.put_back();
             let place = format!("move network device `{name}` into the container (linux.netDevices.{name})");
-            return Err(error.context(place));
+            return Err(error).context(place);
         }
     }
     Ok(moved)

@@ -131,7 +131,7 @@ impl Place {
             if let Err(error) = self.write("schemata", line) {
                 // What was in force is taken again, and the first error is the one to tell.
                 let _ = before.lines().map(str::trim).try_for_each(|line| self.write("schemata", line));
-                return Err(error.context(format!("set `{line}` in `{}`", path.display())));
+                return Err(error).context(format!("set `{line}` in `{}`", path.display()));
             }
         }
         Ok(())

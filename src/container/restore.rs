@@ -127,7 +127,7 @@ fn make(states: &StateDir, settings: Settings, args: &Restore) -> Result<Restore
         Err(error) => {
             rdt.iter_mut().for_each(rdt::Place::undo);
             create::undo(entry, &mut cgroup, &plan, None);
-            Err(error.context(format!("restore `{id}`")))
+            Err(error).context(format!("restore `{id}`"))
         }
     }
 }

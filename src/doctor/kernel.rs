@@ -70,7 +70,7 @@ fn id_mapped_mounts(host: &Host) -> (State, String) {
         .and_then(|tree| launch::map_ids(&tree, &map, &Procfs::open()?, 0));
     match tried {
         Ok(()) => (State::Yes, String::new()),
-        Err(error) => (State::No, format!("tried with `/`: {}", crate::log::describe(&error))),
+        Err(error) => (State::No, format!("tried with `/`: {}", crate::error::shown(&error))),
     }
 }
 

@@ -2,7 +2,6 @@
 //! `doctor`, printed by `main`.
 
 use crate::cli::output;
-use crate::error::Context;
 use anyhow::Result;
 use serde::Serialize;
 
@@ -115,7 +114,7 @@ impl Report {
 
     /// One line of JSON.
     pub fn json(&self) -> Result<String> {
-        Ok(serde_json::to_string(self).context("write the rows as JSON")? + "\n")
+        Ok(serde_json::to_string(self)? + "\n")
     }
 
     /// A table; a remedy is the line below its row.

@@ -8,8 +8,8 @@ use crate::cli::output;
 use crate::container::create::Settings;
 use crate::container::rdt;
 use crate::criu::{self, Swrk, messages::Features};
+use crate::error::shown;
 use crate::hostfs;
-use crate::log;
 use crate::probe;
 use anyhow::Result;
 use rustix::fs::{Access, AtFlags, CWD};
@@ -34,7 +34,7 @@ fn cgroups(host: &Host, settings: Settings, rows: &mut Rows) {
         Ok(offer) => {
             (State::from(!offer.controllers.is_empty() || offer.version == "v2"), offer.version.to_owned())
         }
-        Err(error) => (State::No, log::describe(error)),
+        Err(error) => (State::No, shown(error)),
     };
     rows.add_row(
         "hierarchy",
@@ -66,7 +66,7 @@ fn cgroups(host: &Host, settings: Settings, rows: &mut Rows) {
         Ok(version) => {
             (State::Yes, format!("version {version}, of the {}", if user { "user" } else { "system" }))
         }
-        Err(error) => (State::Partly, log::describe(&error)),
+        Err(error) => (State::Partly, shown(&error)),
     };
     rows.add_row("systemd", state, meaning, "only --systemd-cgroup needs it");
     if host.cgroup_v2 && host.is_privileged() {
@@ -133,26 +133,25 @@ fn ids(host: &Host, rows: &mut Rows) {
 fn programs(rows: &mut Rows) {
     rows.area("programs");
     let (state, meaning, remedy) = match criu_offer() {
-        Ok((version, features)) => (State::Yes, format!("{version}, {features}"), String::new()),
-        Err(error) => (State::Partly, "checkpoint and restore".into(), log::describe(&error)),
+        Ok((version, Ok(features))) => (State::Yes, format!("{version}, {features}"), String::new()),
+        Ok((version, Err(error))) => (State::Partly, version, shown(&error)),
+        Err(error) => (State::Partly, "checkpoint and restore".into(), shown(&error)),
     };
     rows.add_row("CRIU", state, meaning, remedy);
 }
 
-/// Version and features, by its own word.
-fn criu_offer() -> Result<(String, String)> {
+/// Version and features, by its own word. It may tell the former, and then fail to look at the kernel for
+/// the latter.
+fn criu_offer() -> Result<(String, Result<String>)> {
     let criu = Swrk::start(&criu::find()?, &criu::Setting::default())?;
-    let offer = || {
-        let version = criu.version()?;
+    let version = criu.version()?;
+    let features = || {
         let features = criu.features(Features { memory_tracking: Some(true), lazy_pages: Some(true) })?;
         let has = |there: Option<bool>| if there == Some(true) { "with" } else { "without" };
         let (tracking, lazy) = (has(features.memory_tracking), has(features.lazy_pages));
-        Ok((
-            format!("{}.{}", version.major, version.minor),
-            format!("{tracking} --pre-dump, {lazy} --lazy-pages"),
-        ))
+        Ok(format!("{tracking} --pre-dump, {lazy} --lazy-pages"))
     };
-    offer()
+    Ok((format!("{}.{}", version.major, version.minor), features()))
 }
 
 fn state(root: &Path, rows: &mut Rows) {

@@ -23,7 +23,7 @@ pub fn reported(_sites: &str) {
 #[cfg(debug_assertions)]
 mod file {
     use rustix::fs::{OFlags, fstat};
-    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::fd::OwnedFd;
     use std::path::PathBuf;
     use std::sync::OnceLock;
 
@@ -52,9 +52,11 @@ mod file {
 
     pub fn append(sites: &str) {
         let lines: String = sites.split(' ').map(|site| format!("{site}\n")).collect();
-        if let Some(file) = open() {
-            // Nothing depends on it.
-            let _ = rustix::io::write(file.as_fd(), lines.as_bytes());
-        }
+        let write = |file: &OwnedFd| rustix::io::write(file, lines.as_bytes());
+        // Nothing depends on it. A process that closes what it inherits may still find the file by its path.
+        let _ = match open() {
+            Some(file) => write(file).ok(),
+            None => find().as_ref().and_then(|file| write(file).ok()),
+        };
     }
 }

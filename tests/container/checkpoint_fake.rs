@@ -3,7 +3,7 @@
 
 use crate::harness::{Outcome, Sandbox, wait_until, write_program};
 use crate::{config, console, host};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
@@ -53,6 +53,8 @@ while True:
         s.send(b"\x08\x0a" + b"x" * 100000); continue
     if kind == 10:
         s.send(version(*((3, 9) if mode == "old" else (4, 1))))
+    elif kind == 9 and mode == "blind":
+        s.send(failure(kind))
     elif kind == 9:
         has = b"\x00" if mode == "featureless" else b"\x01"
         s.send(b"\x08\x09\x10\x01\x42\x04\x08" + has + b"\x10" + has)
@@ -224,6 +226,11 @@ fn every_option_of_checkpoint_reaches_criu() {
     let lazy = faked.asked(1);
     assert_eq!(value(&lazy, 48), Some(1));
     let elsewhere = ["--leave-running", "--lazy-pages", "--page-server", "[::1]:27277", "--status-fd", "77"];
+    let images = faked.0.path("images");
+    let onto_full = ["--status-fd", "0", "--image-path", &images, &faked.0.id];
+    let mut full = faked.command("serves", &[&["checkpoint"], &served[..4], &onto_full].concat());
+    full.stdin(File::options().write(true).open("/dev/full").unwrap());
+    faked.0.spawn(full).wait().failed().says(&["write to --status-fd: no space left on device"]).one_line();
     faked.checkpoint("serves", &elsewhere).failed().says(&["open descriptor 77 (--status-fd)"]).one_line();
     let server = fields(&lazy.iter().find(|field| field.number == 11).unwrap().bytes);
     assert_eq!((text(&server, 1).as_deref(), value(&server, 2)), (Some("::1"), Some(27277)));
@@ -516,6 +523,44 @@ fn only_what_runs_can_be_written() {
     faked.0.finish();
 }
 
+/// A process from outside, a mount that CRIU cannot make again, and settings of CRIU that are none.
+#[test]
+fn what_cannot_be_written_is_refused() {
+    let mut faked = Faked::new();
+    let t = &mut faked.0;
+    t.args(&["payload", "sleep", "5000"]).write_config();
+    t.runtime(&["run", "-d", &t.id]).ok();
+    let pid_file = t.path("pid");
+    t.runtime(&["exec", "--detach", "--pid-file", &pid_file, &t.id, "sleep", "5000"]).ok();
+    let pid: i32 = fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+    faked
+        .checkpoint("good", &[])
+        .failed()
+        .says(&["was put into the container from outside, by exec"])
+        .one_line();
+    let t = &mut faked.0;
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    t.reap(pid);
+    t.finish();
+    let map = serde_json::json!([{"containerID": 0, "hostID": 100_000, "size": 10}]);
+    let there = t.path("fake");
+    config::add_mount(&mut t.config, "/mnt", "bind", &there, &["bind", "ro"]);
+    let last = t.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+    (last["uidMappings"], last["gidMappings"]) = (map.clone(), map);
+    t.write_config();
+    t.runtime(&["run", "-d", &t.id]).ok();
+    faked.checkpoint("good", &[]).failed().says(&["the id-mapped mount `/mnt` (mounts[7])"]).one_line();
+    faked.0.finish();
+    config::drop_mount(&mut faked.0.config, "/mnt");
+    for (file, says) in [("criu.conf", "`criu.conf` is not absolute"), ("/no/such", "no file `/no/such`")] {
+        faked.0.config["annotations"] = serde_json::json!({"org.criu.config": file});
+        faked.0.write_config();
+        faked.0.runtime(&["run", "-d", &faked.0.id]).ok();
+        faked.checkpoint("good", &[]).failed().says(&[says]).one_line();
+        faked.0.finish();
+    }
+}
+
 #[test]
 fn hostile_images_are_refused_before_criu_is_asked() {
     let faked = Faked::new();
@@ -541,6 +586,22 @@ fn hostile_images_are_refused_before_criu_is_asked() {
     fs::write(&list, "[1]").unwrap();
     faked.restore("good", &[]).failed().says(&["descriptors.json"]).one_line();
     faked.0.assert_clean();
+}
+
+/// CRIU that cannot look at the kernel still says which one it is.
+#[test]
+fn doctor_tells_the_version_of_a_criu_without_features() {
+    let faked = Faked::new();
+    for (mode, state, meaning, remedy) in [
+        ("good", "yes", "4.1, with --pre-dump, with --lazy-pages", None),
+        ("blind", "partly", "4.1", Some("CRIU did not tell its features")),
+        ("old", "partly", "checkpoint and restore", Some("CRIU 3.9 is too old: 3.16 or newer is needed")),
+    ] {
+        let rows = faked.call(mode, &["doctor", "--format", "json"]).ok().json()["rows"].clone();
+        let row = rows.as_array().unwrap().iter().find(|row| row["what"] == "CRIU").unwrap().clone();
+        let found = (row["state"].as_str(), row["meaning"].as_str(), row["remedy"].as_str());
+        assert_eq!(found, (Some(state), Some(meaning), remedy));
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::console::listen;
 use crate::harness::{Outcome, Sandbox, is_oxrun, write_program};
 use serde_json::json;
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 macro_rules! only_oxrun {
@@ -63,6 +64,64 @@ fn in_the_wrong_state() {
         refused(&t, words, said);
     }
     t.finish();
+}
+
+#[test]
+fn mounts_that_cannot_be_added() {
+    only_oxrun!();
+    let mut t = running(&[]);
+    let (list, there) = (t.path("mounts.json"), t.path("bundle"));
+    let of = |mount: serde_json::Value| fs::write(&list, json!([mount]).to_string()).unwrap();
+    let words = ["mounts", "add", "ID", &list];
+    of(json!({"destination": 7}));
+    refused(&t, &words, "mounts[0].destination");
+    of(json!({"destination": "/x", "type": "none", "source": there, "options": ["bind", "copy-symlink"]}));
+    refused(&t, &words, "mounts[0]: copy-symlink is for the creation of a container alone");
+    of(json!({"destination": "/x", "type": "none", "source": there, "options": ["bind"]}));
+    t.runtime(&["kill", &t.id, "KILL"]).ok();
+    t.wait_status("stopped");
+    refused(&t, &words, "container not running");
+    t.finish();
+    config::drop_namespace(&mut t.config, "mount");
+    (t.config["linux"]["maskedPaths"], t.config["linux"]["readonlyPaths"]) = (json!([]), json!([]));
+    t.config["mounts"] = json!([]);
+    t.write_config();
+    t.runtime(&["run", "-d", &t.id]).ok();
+    refused(&t, &words, "the container has the host's mount namespace: mount on the host");
+    t.finish();
+}
+
+/// The copy of config.json that later commands read was changed by somebody.
+#[test]
+fn where_the_kept_config_is_broken() {
+    only_oxrun!();
+    let t = running(&[]);
+    let kept = t.state_dir().join(&t.id).join("config.json");
+    let good = fs::read_to_string(&kept).unwrap();
+    for (text, said) in [
+        ("nonsense".to_string(), "config.json of `ID`: "),
+        (good.replace("\"pid\"", "\"pdi\""), "config.json of `ID`: linux.namespaces["),
+    ] {
+        fs::write(&kept, text).unwrap();
+        refused(&t, &["exec", "ID", "true"], said);
+    }
+    fs::write(&kept, good).unwrap();
+    t.finish();
+}
+
+/// A filter with an agent is loaded before init has said that it is ready; this one does not let it.
+#[test]
+fn by_a_filter_that_ends_init() {
+    only_oxrun!();
+    let mut t = Sandbox::new();
+    let socket = t.path("agent");
+    let _agent = listen(socket.as_ref());
+    t.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": socket,
+        "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_NOTIFY"},
+            {"names": ["sendto", "sendmsg", "munmap"], "action": "SCMP_ACT_KILL_PROCESS"}]});
+    t.args(&["true"]).write_config();
+    refused(&t, &["create", "ID"], "container init was killed by the seccomp filter (bad system call)");
+    t.assert_clean();
 }
 
 #[test]

@@ -83,6 +83,19 @@ fn index(directory: &str, manifests: &Value) {
 }
 
 #[test]
+fn files_of_an_image_have_a_largest_length() {
+    if !is_oxrun() {
+        skip!("--from is oxrun's own");
+    }
+    let t = Sandbox::new();
+    let directory = layout(&t, &json!({}));
+    let file = fs::File::options().write(true).open(format!("{directory}/blobs/sha256/c0")).unwrap();
+    file.set_len((4 << 20) + 1).unwrap();
+    let _ = fs::remove_file(t.bundle().join("config.json"));
+    t.runtime(&["spec", "--from", &directory]).failed().says(&["it is longer than 4194304 bytes"]).one_line();
+}
+
+#[test]
 fn an_image_says_what_runs_and_as_whom() {
     if !is_oxrun() {
         skip!("--from is oxrun's own");

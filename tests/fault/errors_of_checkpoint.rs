@@ -7,13 +7,18 @@ use serde_json::json;
 use std::fs;
 use std::process::Command;
 
-fn faked(t: &Sandbox, words: &[&str]) -> Command {
+/// The command that finds the program, which does what the file `mode` says.
+pub fn faked(t: &Sandbox, words: &[&str]) -> Command {
     let mut command = t.command(words);
+    if let Ok(mode) = fs::read_to_string(t.path("mode")) {
+        command.env("FAKE_MODE", mode);
+    }
     command.env("PATH", format!("{}:{}", t.path("fake"), std::env::var("PATH").unwrap()));
     command
 }
 
-fn with_fake(t: &mut Sandbox) {
+/// Puts the program and something like images there.
+pub fn with_fake(t: &mut Sandbox) {
     fs::create_dir(t.path("fake")).unwrap();
     write_program(&t.dir().join("fake/criu"), include_str!("fake-criu.py"));
     fs::create_dir(t.path("images")).unwrap();
@@ -144,8 +149,8 @@ fn answers() {
         ("", "CRIU restored no process"),
         ("bare-10", "CRIU did not tell its version"),
         ("other-10", "to Version"),
-        ("step-0", "CRIU names no process"),
-        ("step-4194303", "open the restored process: no such process"),
+        ("step-post-restore-0", "CRIU names no process"),
+        ("step-post-restore-4194303", "open the restored process: no such process"),
     ] {
         call(mode, &restore).says(&[says]);
         t.assert_clean();

@@ -74,6 +74,8 @@ fn processes_by_identity() {
             read /proc/sys/kernel/random/boot_id; is /proc mounted?: too many open files
         running: kill ID 0 ! host pidfd_open = EMFILE
             open process 
+        running: kill ID 0 ! host fstat [pidfd] = EIO
+            look at the pidfd of 
         running: kill ID 0 ! host ppoll = ENOMEM
             poll a process: cannot allocate memory
     ",
@@ -128,6 +130,12 @@ fn exec() {
             start a new session: operation not permitted
         running: exec ID true ! host/0/0 prlimit64 = EPERM
             set RLIMIT_NOFILE to
+        running: exec ID true ! host/0 prctl 0x4 = EINVAL
+            forbid tracing: invalid argument
+        running: exec ID true ! host waitid = ECHILD
+            wait for the process that went inside: no child processes
+        running: exec ID true ! host/0 close_range #10 = ENOMEM
+            close descriptors: cannot allocate memory
         running: exec ID true ! host clone3 = EAGAIN
             adding the process to cgroups: resource temporarily unavailable; the limit of processes
         running: exec ID true ! host rt_sigaction #1 = EINVAL
@@ -152,6 +160,8 @@ fn exec_where_it_is_seen() {
             part from the runtime's executable: too many open files
         running: exec ID true ! host setns = EPERM
             enter the container's namespaces: operation not permitted
+        running: exec ID true ! host/0 setsid = EPERM
+            start a new session: operation not permitted
     ";
     cause_in(table, |t| config::drop_namespace(&mut t.config, "pid"), Sandbox::command);
 }
@@ -163,6 +173,10 @@ fn processes_that_do_not_obey() {
         r"
         running: delete --force ID ! host pidfd_send_signal = 0
             was killed but has not ended: it hangs in the kernel, see /proc/
+        running: list ! host openat2 /freezer.state = EIO
+            freezer.state`: input/output error
+        running: update --pids-limit 50 ID ! host write /pids.max #0+ = EIO
+            ; and the old limits could not be set again: 
         running: pause ID ! host read /freezer.state #2+ = 0
             freeze `/sys/fs/cgroup/freezer/ID`: a process does not stop within 2 s; it runs on
         ",

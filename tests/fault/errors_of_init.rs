@@ -190,6 +190,8 @@ fn scheduling_and_standard_descriptors() {
 #[test]
 fn last_steps() {
     let table = r"
+        nothing: create ID ! host/0 rt_sigaction = EINVAL
+            reset signals: invalid argument
         nothing: create ID ! host/0 munmap = ENOMEM
             let go of the program's memory: cannot allocate memory
         created: start ID ! init recvfrom = ENOMEM
@@ -301,6 +303,8 @@ fn joined_user_namespace() {
             create the namespaces: no space left on device
         nothing: create ID ! host/0 clone3 = EAGAIN
             clone into the pid namespace: resource temporarily unavailable
+        nothing: create ID ! host waitid = ECHILD
+            wait for the process that init left: no child processes
         ";
     changed(table, |t| {
         t.map_users(100_000);
@@ -355,4 +359,21 @@ fn exec() {
             open the container's root: too many open files
         ";
     changed(table, |t| t.map_users(100_000));
+}
+
+/// A filter with an agent is loaded before init has said that it is ready; this one does not let it.
+#[test]
+fn killed_by_the_filter() {
+    let mut agent = None;
+    let table = r"
+        nothing: create ID ! host waitid = ECHILD
+            wait for init: no child processes
+        ";
+    changed(table, |t| {
+        let socket = t.path("agent");
+        agent = Some(UnixListener::bind(&socket).unwrap());
+        t.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": socket,
+            "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_NOTIFY"},
+                {"names": ["sendto", "sendmsg", "munmap"], "action": "SCMP_ACT_KILL_PROCESS"}]});
+    });
 }

@@ -27,6 +27,7 @@ mod errors_of_create;
 mod errors_of_files;
 mod errors_of_init;
 mod errors_of_networks;
+mod errors_of_restore;
 mod errors_of_systemd;
 mod faults;
 mod harmless;
