@@ -305,3 +305,38 @@ fn terminal_of_exec() {
     t.finish();
     t.assert_clean();
 }
+
+#[test]
+fn groups_are_refused_where_setgroups_is_denied() {
+    let t = sleeping();
+    t.write_config();
+    t.runtime(&["run", "--detach", &t.id]).ok();
+    let exec = ["exec", "--additional-gids", "5", &t.id, "true"];
+    let outcome = t.runtime(&exec).failed().one_line();
+    outcome.says_in_oxrun("the user namespace denies setgroups; map the groups with newgidmap");
+    t.finish();
+}
+
+/// Several ids are mapped by programs that a host may lack.
+#[test]
+fn helpers_that_are_not_there_are_named() {
+    if !is_oxrun() {
+        skip!("the words are oxrun's");
+    }
+    if !rustix::process::geteuid().is_root() {
+        skip!("root hides the helpers");
+    }
+    let mut t = sleeping();
+    for ids in ["uidMappings", "gidMappings"] {
+        let one = t.config["linux"][ids][0]["hostID"].clone();
+        t.config["linux"][ids] = json!([{"containerID": 0, "hostID": one, "size": 1},
+            {"containerID": 1, "hostID": 200_000, "size": 10}]);
+    }
+    t.write_config();
+    let hide = "mount -t tmpfs none /mnt; cp /usr/bin/setpriv /mnt; chmod 755 /mnt; \
+                mount --bind /mnt /usr/bin; hash -r";
+    let outcome = t.spawn(t.after_mounts(hide, &["create", &t.id])).wait().failed().one_line();
+    outcome
+        .says(&["the uid map (linux.uidMappings) needs newuidmap, which is not there: install it (uidmap)"]);
+    t.assert_clean();
+}

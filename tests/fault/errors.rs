@@ -110,7 +110,10 @@ fn one(t: &Sandbox, row: &Row, way: fn(&Sandbox, &[&str]) -> Command) -> Option<
     let trace =
         tracer::run(&command, runtime(), (&out, &err), waiting, Some(&fault), Duration::from_secs(60));
     let says = fill(row.says).replace('"', "\\\"");
-    let lines = trace.stderr.lines().filter(|line| line.contains(&says)).count();
+    // `check` says on standard output what the host lacks.
+    let printed = fs::read_to_string(&out).unwrap_or_default();
+    let said = trace.stderr.lines().chain(printed.lines());
+    let lines = said.filter(|line| line.contains(&says)).count();
     let errors = trace.stderr.lines().filter(|line| !line.contains("level=warning")).count();
     let problem = match lines {
         _ if trace.hung => "it hangs".to_string(),

@@ -1,6 +1,7 @@
 //! The errors of cgroup v2, also on a host where its controllers are those of cgroup v1: its hierarchy is
 //! then mounted alone, in a mount namespace of each call.
 
+use crate::config;
 use crate::errors::cause_in;
 use crate::harness::Sandbox;
 use serde_json::json;
@@ -35,6 +36,16 @@ fn cgroup() {
             open `/sys/fs/cgroup/ID/cgroup.events`: too many open files
         ";
     cause_in(table, change, alone);
+    let table = r"
+        nothing: create ID ! host fchownat /ID/cgroup.procs = EPERM
+            give `/sys/fs/cgroup/ID/cgroup.procs` to user 100000: operation not permitted
+        ";
+    let in_users = |t: &mut Sandbox| {
+        change(t);
+        t.map_users(100_000);
+        config::add_mount(&mut t.config, "/sys/fs/cgroup", "cgroup", "cgroup", &["rw"]);
+    };
+    cause_in(table, in_users, alone);
     let table = r"
         nothing: create ID ! host open /proc/self/mountinfo = EMFILE
             read /proc/self/mountinfo: too many open files

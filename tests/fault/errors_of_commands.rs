@@ -3,6 +3,8 @@
 use crate::config;
 use crate::errors::{cause, cause_in};
 use crate::harness::Sandbox;
+use serde_json::json;
+use std::fs;
 
 #[test]
 fn state_directory() {
@@ -75,6 +77,8 @@ fn processes_by_identity() {
         running: kill ID 0 ! host pidfd_open = EMFILE
             open process 
         running: kill ID 0 ! host fstat [pidfd] = EIO
+            look at the pidfd of 
+        running: kill ID 0 ! host fstatfs [pidfd] = EIO
             look at the pidfd of 
         running: kill ID 0 ! host ppoll = ENOMEM
             poll a process: cannot allocate memory
@@ -160,6 +164,8 @@ fn exec_where_it_is_seen() {
             part from the runtime's executable: too many open files
         running: exec ID true ! host setns = EPERM
             enter the container's namespaces: operation not permitted
+        running: exec ID true ! host prctl 0x4 #1 = EPERM
+            forbid tracing: operation not permitted
         running: exec ID true ! host/0 setsid = EPERM
             start a new session: operation not permitted
     ";
@@ -175,6 +181,8 @@ fn processes_that_do_not_obey() {
             was killed but has not ended: it hangs in the kernel, see /proc/
         running: list ! host openat2 /freezer.state = EIO
             freezer.state`: input/output error
+        nothing: check ! host fsopen #1 = EMFILE
+            open the filesystem: too many open files
         running: update --pids-limit 50 ID ! host write /pids.max #0+ = EIO
             ; and the old limits could not be set again: 
         running: pause ID ! host read /freezer.state #2+ = 0
@@ -215,4 +223,28 @@ fn log_and_trace() {
             read process file `/dev/zero` (--process): input/output error
         ",
     );
+}
+
+#[test]
+fn mounts_of_a_running_container() {
+    let table = r"
+        running: mounts add ID DIR/list ! host mount_setattr = EPERM
+            mounts[0]: 
+        ";
+    let change = |t: &mut Sandbox| {
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 10}]);
+        let mount = json!([{"destination": "/x", "type": "none", "source": t.path("bundle"), "options": ["bind"],
+            "uidMappings": map, "gidMappings": map}]);
+        fs::write(t.path("list"), mount.to_string()).unwrap();
+    };
+    cause_in(table, change, Sandbox::command);
+}
+
+#[test]
+fn a_table_of_mounts_for_resctrl() {
+    let table = r"
+        nothing: create ID ! host open /proc/self/mountinfo = EMFILE
+            read the mount table: too many open files
+        ";
+    cause_in(table, |t| t.config["linux"]["intelRdt"] = json!({"closID": "x"}), Sandbox::command);
 }

@@ -364,6 +364,8 @@ fn the_root_is_moved() {
 fn the_root_is_only_changed() {
     let table = r"
         nothing: create ID ! host/0 fchdir /rootfs = EACCES
+            enter the root filesystem to find its mount: permission denied
+        nothing: create ID ! host/0 fchdir /rootfs #1 = EACCES
             enter the root filesystem: permission denied
         running: exec ID true ! host/0 fchdir /rootfs = EACCES
             enter the container's root: permission denied

@@ -208,6 +208,8 @@ fn last_steps() {
             set process.capabilities: operation not permitted
         created: start ID ! init execve = ENOMEM
             : cannot allocate memory
+        running: exec ID true ! host/0/0 sched_setattr = EPERM
+            set the scheduler (process.scheduler): operation not permitted
         ";
     changed(table, somebody);
 }
@@ -355,6 +357,8 @@ fn exec() {
             close inherited descriptors: cannot allocate memory
         running: exec ID true ! host/0 setns = EPERM
             enter the container's namespaces: operation not permitted
+        running: exec ID true ! host/0 setns #1 = EPERM
+            enter the container's namespaces: operation not permitted
         running: exec ID true ! host/0 open / = EMFILE
             open the container's root: too many open files
         ";
@@ -376,4 +380,14 @@ fn killed_by_the_filter() {
             "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_NOTIFY"},
                 {"names": ["sendto", "sendmsg", "munmap"], "action": "SCMP_ACT_KILL_PROCESS"}]});
     });
+}
+
+#[test]
+fn terminal_of_exec() {
+    let mut listener = None;
+    let table = r"
+        running: exec -t --detach --console-socket DIR/console ID true ! host/0/0 ioctl = EIO
+            take the terminal: input/output error
+        ";
+    changed(table, |t| listener = Some(UnixListener::bind(t.path("console")).unwrap()));
 }

@@ -93,7 +93,10 @@ fn in_place_of_the_restored(step: &str, table: &str) {
     other.args(&["payload", "sleep", "600"]);
     other.create().ok();
     let mode = format!("step-{step}-{}", other.pid());
-    restoring(table, |t| fs::write(t.path("mode"), mode).unwrap());
+    restoring(table, |t| {
+        fs::write(t.path("mode"), mode).unwrap();
+        t.config["linux"]["netDevices"] = json!({"oxt-none": {}});
+    });
     other.finish();
 }
 
@@ -109,6 +112,16 @@ fn the_restored_process() {
             open the container's root: too many open files
         ";
     in_place_of_the_restored("post-restore", table);
+    let table = r"
+        nothing: restore -d --image-path DIR/images ID ! host unlinkat /criu-root = EROFS
+            remove the mount point: read-only file system
+        ";
+    in_place_of_the_restored("post-restore", table);
+    let table = r"
+        nothing: restore -d --image-path DIR/images ID ! host open /ns/net #1 = EMFILE
+            linux.netDevices: 
+        ";
+    in_place_of_the_restored("setup-namespaces", table);
     let table = r"
         nothing: restore -d --empty-ns network --image-path DIR/images ID ! host setns #1 = EPERM
             --empty-ns network: 
