@@ -228,10 +228,12 @@ impl Node {
 
     /// Another descriptor of the directory, for clone3(2).
     pub fn open_again(&self) -> Result<OwnedFd> {
-        match self.open_by_path("", OFlags::RDONLY | OFlags::DIRECTORY) {
-            Ok(fd) => Ok(fd),
-            Err(_) => self.directory()?.try_clone_to_owned().context("duplicate a cgroup descriptor"),
+        if self.directory.get().is_none()
+            && let Ok(fd) = self.open_by_path("", OFlags::RDONLY | OFlags::DIRECTORY)
+        {
+            return Ok(fd);
         }
+        self.directory()?.try_clone_to_owned().context("duplicate a cgroup descriptor")
     }
 
     fn open_by_path(&self, file: &str, access: OFlags) -> Result<OwnedFd, Errno> {

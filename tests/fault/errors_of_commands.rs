@@ -185,7 +185,7 @@ fn processes_that_do_not_obey() {
             open the filesystem: too many open files
         running: update --pids-limit 50 ID ! host write /pids.max #0+ = EIO
             ; and the old limits could not be set again: 
-        running: pause ID ! host read /freezer.state #2+ = 0
+        running: pause ID ! host read /freezer.state #1+ = 0
             freeze `/sys/fs/cgroup/freezer/ID`: a process does not stop within 2 s; it runs on
         ",
     );

@@ -349,10 +349,10 @@ fn ordinary_user() {
 #[test]
 fn exec() {
     let table = r"
-        running: exec ID true ! host newfstatat /self/ns/cgroup = EACCES
-            examine the runtime's cgroup namespace: permission denied
-        running: exec ID true ! host newfstatat /ns/cgroup #1 = EACCES
-            examine the container's cgroup namespace: permission denied
+        running: exec ID true ! host newfstatat /self/ns/time = EACCES
+            examine the runtime's time namespace: permission denied
+        running: exec ID true ! host newfstatat /ns/time #1 = EACCES
+            examine the container's time namespace: permission denied
         running: exec ID true ! host/0 close_range = ENOMEM
             close inherited descriptors: cannot allocate memory
         running: exec ID true ! host/0 setns = EPERM

@@ -45,6 +45,12 @@ fn limit() -> Duration {
 /// After so many findings a scenario ends.
 const ENOUGH: usize = 30;
 
+/// With FAULT_AT=ROLE:NUMBER only that call, as findings name it.
+fn is_asked_for(fault: &Fault) -> bool {
+    let name = || format!("{}:{}", fault.role, fault.index());
+    std::env::var("FAULT_AT").map_or(true, |asked| asked == name())
+}
+
 /// With FAULT=all every call, else one in so many.
 fn step() -> usize {
     match std::env::var("FAULT").as_deref() {
@@ -142,6 +148,7 @@ impl Sweep {
                 faults.push(fault(Action::Kill));
             }
         }
+        faults.retain(is_asked_for);
         (calls, faults)
     }
 
