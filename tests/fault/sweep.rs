@@ -118,6 +118,9 @@ impl Sweep {
         let log =
             fs::File::create(format!("{directory}/{}", scenario.name.replace([' ', ','], "-"))).unwrap();
         let mut sweep = Sweep { scenario, recorded: Trace::default(), expected: Value::Null, log };
+        // The first one makes mount points in the root filesystem, which later ones find.
+        let first = sweep.run(None);
+        sweep.clean_up(&first).unwrap();
         sweep.recorded = sweep.run(None);
         assert!(!sweep.recorded.hung && sweep.recorded.status == 0, "{:?}", sweep.recorded);
         sweep.expected = sweep.scenario.observe(&sweep.recorded.stdout);
