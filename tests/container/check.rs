@@ -1,4 +1,4 @@
-//! `check`: every rule on a bundle that breaks it, and that its word is what `create` does: with an error, or
+//! `check`: every rule on a bundle that breaks it (those about the host are in `check_host`), and that its word is what `create` does: with an error, or
 //! something that the host lacks, creating fails; with warnings alone it succeeds.
 
 use crate::config;
@@ -18,10 +18,10 @@ macro_rules! only_oxrun {
 
 /// What is done to a good bundle, and one thing that must be found: level, path, part of the message, part of
 /// the suggestion.
-type Case = (fn(&mut Sandbox), &'static str, &'static str, &'static str, &'static str);
+pub type Case = (fn(&mut Sandbox), &'static str, &'static str, &'static str, &'static str);
 
 /// A bundle in which nothing is found.
-fn good() -> Sandbox {
+pub fn good() -> Sandbox {
     let mut t = Sandbox::new();
     t.args(&["true"]);
     t.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
@@ -34,14 +34,14 @@ fn check(t: &Sandbox, args: &[&str]) -> Outcome {
     t.runtime(&[&["check"], args].concat())
 }
 
-fn findings(t: &Sandbox) -> (i32, Vec<Value>) {
+pub fn findings(t: &Sandbox) -> (i32, Vec<Value>) {
     let outcome = check(t, &["--format", "json"]);
     assert_eq!(outcome.stderr, "");
     (outcome.code, outcome.json()["findings"].as_array().unwrap().clone())
 }
 
 #[track_caller]
-fn expect(cases: &[Case]) {
+pub fn expect(cases: &[Case]) {
     for (spoil, level, path, message, suggestion) in cases {
         let mut t = good();
         spoil(&mut t);
@@ -279,6 +279,18 @@ fn risks_of_namespaces_and_rights() {
             "uts",
         ),
         (
+            |t| {
+                config::drop_namespace(&mut t.config, "mount");
+                (t.config["linux"]["maskedPaths"], t.config["linux"]["readonlyPaths"]) =
+                    (json!([]), json!([]));
+                t.config["mounts"] = json!([]);
+            },
+            "warning",
+            "linux.namespaces",
+            "its mounts are made on the host",
+            "mount",
+        ),
+        (
             |t| config::add_namespace(&mut t.config, "ipc", "/proc/self/ns/ipc"),
             "warning",
             "linux.namespaces[5].path",
@@ -442,6 +454,40 @@ fn risks_of_files() {
             "",
         ),
         (
+            |t| {
+                t.config["linux"]["devices"] =
+                    json!([{"type": "c", "path": "/dev/kmem", "major": 1, "minor": 2}])
+            },
+            "warning",
+            "linux.devices[0]",
+            "the memory of the kernel",
+            "",
+        ),
+        (
+            |t| {
+                t.config["linux"]["devices"] =
+                    json!([{"type": "c", "path": "/dev/port", "major": 1, "minor": 4}])
+            },
+            "warning",
+            "linux.devices[0]",
+            "the ports of the machine",
+            "",
+        ),
+        (
+            |t| t.config["linux"]["rootfsPropagation"] = json!("rshared"),
+            "warning",
+            "linux.rootfsPropagation",
+            "appear on the host",
+            "`private` or `slave`",
+        ),
+        (
+            |t| t.config["hooks"] = json!({"poststop": [{"path": "/no/such"}]}),
+            "warning",
+            "hooks.poststop[0].path",
+            "no such file",
+            "",
+        ),
+        (
             |t| t.config["linux"]["resources"]["devices"] = json!([{"allow": true, "access": "rwm"}]),
             "warning",
             "linux.resources.devices[0]",
@@ -463,7 +509,16 @@ fn risks_of_files() {
 #[test]
 fn control_sockets() {
     only_oxrun!();
-    for source in ["/run/docker.sock", "/var/run/docker.sock", "/run/containerd/containerd.sock"] {
+    for source in [
+        "/run/docker.sock",
+        "/var/run/docker.sock",
+        "/run/containerd/containerd.sock",
+        "/run/podman/podman.sock",
+        "/run/crio/crio.sock",
+        "/run/buildkit/buildkitd.sock",
+        "/run/systemd/private",
+        "/run/dbus/system_bus_socket",
+    ] {
         let mut t = good();
         config::add_mount(&mut t.config, "/m", "none", source, &["bind", "ro"]);
         let (_, found) = findings(&t);
@@ -484,191 +539,6 @@ fn in_a_user_namespace_root_is_nobody_special() {
     assert_eq!(code, 0, "{found:?}");
     t.create().ok();
     t.finish();
-}
-
-#[test]
-fn what_the_host_lacks() {
-    only_oxrun!();
-    expect(&[
-        (
-            |t| t.config["linux"]["namespaces"][1] = json!({"type": "network", "path": "/no/such"}),
-            "host",
-            "linux.namespaces[1].path",
-            "no such file",
-            "",
-        ),
-        (
-            |t| t.config["linux"]["namespaces"][1] = json!({"type": "network", "path": "/proc/self/ns/uts"}),
-            "host",
-            "linux.namespaces[1].path",
-            "is not a namespace of type network",
-            "",
-        ),
-        (
-            |t| {
-                fs::create_dir(t.path("there")).unwrap();
-                let source = t.path("thare");
-                config::add_mount(&mut t.config, "/m", "none", &source, &["bind"]);
-            },
-            "host",
-            "mounts[7].source",
-            "no such file",
-            "/there`?",
-        ),
-        (
-            |t| config::add_mount(&mut t.config, "/m", "tmpfz", "x", &[]),
-            "host",
-            "mounts[7].type",
-            "no filesystem `tmpfz`",
-            "`tmpfs`",
-        ),
-        (
-            |t| config::add_mount(&mut t.config, "/m", "tmpfs", "x", &["nosuidd"]),
-            "host",
-            "mounts[7].options",
-            "nosuidd",
-            "`nosuid`",
-        ),
-        (
-            |t| t.config["hooks"] = json!({"createRuntime": [{"path": "/bin/busyboxx"}]}),
-            "host",
-            "hooks.createRuntime[0].path",
-            "no such file",
-            "did you mean `/bin/busybox`?",
-        ),
-        (
-            |t| {
-                t.config["process"]["rlimits"][0] =
-                    json!({"type": "RLIMIT_NOFILE", "soft": 1, "hard": u64::MAX})
-            },
-            "host",
-            "process.rlimits[0].hard",
-            "nr_open",
-            "",
-        ),
-        (
-            |t| t.config["linux"]["sysctl"] = json!({"net.ipv4.ip_forwad": "1"}),
-            "host",
-            "linux.sysctl.net.ipv4.ip_forwad",
-            "has no `/proc/sys/net/ipv4/ip_forwad`",
-            "`ip_forward`",
-        ),
-        (
-            |t| t.config["linux"]["netDevices"] = json!({"loo": {}}),
-            "host",
-            "linux.netDevices.loo",
-            "no interface `loo`",
-            "`lo`",
-        ),
-        (
-            |t| t.config["linux"]["resources"]["cpu"] = json!({"cpus": "4095"}),
-            "host",
-            "linux.resources.cpu.cpus",
-            "no CPU 4095",
-            "",
-        ),
-        (
-            |t| t.config["linux"]["resources"]["cpu"] = json!({"mems": "1000"}),
-            "host",
-            "linux.resources.cpu.mems",
-            "no memory node 1000",
-            "",
-        ),
-        (
-            |t| t.config["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "3MB", "limit": 1}]),
-            "host",
-            "linux.resources.hugepageLimits[0].pageSize",
-            "no huge pages of `3MB`",
-            "",
-        ),
-        (
-            |t| {
-                t.config["linux"]["resources"]["blockIO"] =
-                    json!({"throttleReadBpsDevice": [{"major": 4000, "minor": 0, "rate": 1}]})
-            },
-            "host",
-            "linux.resources.blockIO.throttleReadBpsDevice[0]",
-            "no block device 4000:0",
-            "lsblk",
-        ),
-        (
-            |t| t.config["linux"]["cgroupsPath"] = json!("/a/../b"),
-            "host",
-            "linux.cgroupsPath",
-            "contains `..`",
-            "",
-        ),
-    ]);
-}
-
-#[test]
-fn what_depends_on_the_kernel() {
-    only_oxrun!();
-    let there = |path: &str| fs::metadata(path).is_ok();
-    let cases: [(bool, Case); 4] = [
-        (
-            !there("/sys/kernel/security/apparmor"),
-            (
-                |t| t.config["process"]["apparmorProfile"] = json!("x"),
-                "host",
-                "process.apparmorProfile",
-                "without AppArmor",
-                "",
-            ),
-        ),
-        (
-            !there("/sys/fs/selinux/enforce"),
-            (
-                |t| t.config["process"]["selinuxLabel"] = json!("a:b:c:s0"),
-                "host",
-                "process.selinuxLabel",
-                "without SELinux",
-                "",
-            ),
-        ),
-        (
-            !fs::read_to_string("/proc/mounts").unwrap().contains(" resctrl "),
-            (
-                |t| t.config["linux"]["intelRdt"] = json!({"closID": "x"}),
-                "host",
-                "linux.intelRdt",
-                "no resctrl filesystem",
-                "",
-            ),
-        ),
-        (
-            !there("/proc/self/ns/time"),
-            (
-                |t| config::add_namespace(&mut t.config, "time", ""),
-                "host",
-                "linux.namespaces[6].type",
-                "no time namespaces",
-                "",
-            ),
-        ),
-    ];
-    for (_, case) in cases.into_iter().filter(|(lacking, _)| *lacking) {
-        expect(&[case]);
-    }
-}
-
-#[test]
-fn ids_of_an_ordinary_user() {
-    only_oxrun!();
-    let mut t = Sandbox::rootless();
-    t.args(&["true"]);
-    assert_eq!(check(&t, &[]).code, 2);
-    t.config["linux"]["uidMappings"][0]["hostID"] = json!(77);
-    let (code, found) = findings(&t);
-    let finding = found.iter().find(|f| f["level"] == "host").unwrap_or_else(|| panic!("{found:?}"));
-    let path = finding["path"].as_str().unwrap();
-    assert!(code == 1 && path.starts_with("linux.uidMappings"), "{finding}");
-    t.create().failed();
-    t.config["linux"]["uidMappings"][0]["hostID"] = json!(1000);
-    t.config["linux"]["resources"] = json!({"pids": {"limit": 5}});
-    let (code, found) = findings(&t);
-    assert!(code == 1 && found[0]["path"] == "linux.cgroupsPath", "{found:?}");
-    t.create().failed();
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod annotations;
 mod bad_input;
 mod cgroups;
 mod check;
+mod check_host;
 mod checkpoint;
 mod checkpoint_fake;
 mod checkpoint_interrupted;
