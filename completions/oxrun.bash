@@ -5,7 +5,7 @@ _oxrun_commands='check checkpoint create delete doctor events exec features gc k
 # The options of a command; '' has those before the command.
 _oxrun_options() {
     case $1 in
-        '') echo '--debug --log --log-format --log-level --root --systemd-cgroup --trace --cgroup-manager --rootless --help --version' ;;
+        '') echo '--debug --log --log-format --log-level --root --systemd-cgroup --trace --cgroup-manager --criu --rootless --help --version' ;;
         'check') echo '--bundle --config --format --help' ;;
         'checkpoint') echo '--image-path --work-path --parent-path --leave-running --pre-dump --tcp-established --tcp-close --tcp-skip-in-flight --ext-unix-sk --shell-job --lazy-pages --status-fd --page-server --file-locks --manage-cgroups-mode --empty-ns --auto-dedup --link-remap --network-lock --help' ;;
         'create') echo '--bundle --config --console-socket --pid-file --pidfd-socket --preserve-fds --no-pivot --no-new-keyring --no-subreaper --help' ;;
@@ -40,6 +40,7 @@ _oxrun_value() {
         ':--root') echo 'directory' ;;
         ':--trace') echo 'file' ;;
         ':--cgroup-manager') echo 'words cgroupfs systemd disabled' ;;
+        ':--criu') echo 'free' ;;
         ':--rootless') echo 'words true false auto' ;;
         'check:-b' | 'check:--bundle') echo 'directory' ;;
         'check:--config') echo 'file' ;;

@@ -4,7 +4,7 @@
 function __oxrun_takes_value
     switch $argv[1]
         case ''
-            contains -- $argv[2] --log --log-format --log-level --root --trace --cgroup-manager --rootless
+            contains -- $argv[2] --log --log-format --log-level --root --trace --cgroup-manager --criu --rootless
         case check
             contains -- $argv[2] -b --bundle --config -f --format
         case checkpoint
@@ -95,6 +95,7 @@ complete -c oxrun -n '__oxrun_in ""' -l root -x -a '(__fish_complete_directories
 complete -c oxrun -n '__oxrun_in ""' -l systemd-cgroup -d 'let systemd manage cgroups; cgroupsPath is then slice:prefix:name'
 complete -c oxrun -n '__oxrun_in ""' -l trace -r -F -d 'add each step and its time to FILE, to be opened in Perfetto or chrome://tracing (or OXRUN_TRACE=FILE)'
 complete -c oxrun -n '__oxrun_in ""' -l cgroup-manager -x -a 'cgroupfs systemd disabled' -d 'what manages cgroups: cgroupfs (default), systemd or disabled'
+complete -c oxrun -n '__oxrun_in ""' -l criu -x -d 'the CRIU of checkpoint and restore, by path or name (default: criu in $PATH)'
 complete -c oxrun -n '__oxrun_in ""' -l rootless -x -a 'true false auto' -d 'tolerate missing rights to cgroups: true, false or auto (default)'
 complete -c oxrun -n '__oxrun_in ""' -s h -l help -d 'show this help'
 complete -c oxrun -n '__oxrun_in ""' -s v -s V -l version -d 'show the version'

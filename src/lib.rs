@@ -90,7 +90,7 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         }
         Command::Features => output::print(&cli::features::of_this_binary()?)?,
         Command::Doctor { json } => {
-            let report = doctor::examine(&root, settings(global)?)?;
+            let report = doctor::examine(&root, settings(global)?, global.criu.as_deref())?;
             output::print(&if json { report.json()? } else { report.text() })?;
             return Ok(report.status());
         }
@@ -139,9 +139,12 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Mounts { change, id, file } => {
             mounts::change(&existing(&root, &id)?, &id, change, &file)?;
         }
-        Command::Checkpoint(args) => checkpoint::checkpoint(&existing(&root, &args.id)?, &args)?,
+        Command::Checkpoint(args) => {
+            checkpoint::checkpoint(&existing(&root, &args.id)?, &args, global.criu.as_deref())?;
+        }
         Command::Restore(args) => {
-            return restore::restore(&StateDir::open_or_create(&root)?, settings(global)?, &args);
+            let (states, criu) = (StateDir::open_or_create(&root)?, global.criu.as_deref());
+            return restore::restore(&states, settings(global)?, &args, criu);
         }
         Command::Update(args) => update::update(&existing(&root, &args.id)?, &args)?,
         Command::Top(view) => match (StateDir::open(&root)?, &view.id) {

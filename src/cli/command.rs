@@ -41,6 +41,8 @@ pub struct Global {
     pub cgroup_manager: Option<CgroupManager>,
     /// Whether missing rights to cgroups are tolerated.
     pub rootless: Rootless,
+    /// The program CRIU; none is `criu`.
+    pub criu: Option<PathBuf>,
 }
 
 /// Which containers.
@@ -267,6 +269,7 @@ impl Global {
             systemd_cgroup: matches.switch("systemd-cgroup"),
             cgroup_manager: matches.parsed("cgroup-manager", cgroup_manager)?,
             rootless: matches.parsed("rootless", rootless)?.unwrap_or_default(),
+            criu: matches.path("criu")?,
         })
     }
 

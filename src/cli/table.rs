@@ -81,6 +81,12 @@ pub static GLOBAL: &[Flag] = &[
         "add each step and its time to FILE, to be opened in Perfetto or chrome://tracing (or OXRUN_TRACE=FILE)",
     ),
     value("cgroup-manager", &[], "MANAGER", "what manages cgroups: cgroupfs (default), systemd or disabled"),
+    value(
+        "criu",
+        &[],
+        "PROGRAM",
+        "the CRIU of checkpoint and restore, by path or name (default: criu in $PATH)",
+    ),
     value("rootless", &[], "MODE", "tolerate missing rights to cgroups: true, false or auto (default)"),
     HELP,
     switch("version", &['v', 'V'], "show the version"),

@@ -31,8 +31,8 @@ const LOG: &str = "dump.log";
 /// The step at which pages are served.
 const SERVING: &str = "status-ready";
 
-/// Writes a container to images.
-pub fn checkpoint(states: &StateDir, args: &Checkpoint) -> Result<()> {
+/// Writes a container to images; `criu` is the program given for it.
+pub fn checkpoint(states: &StateDir, args: &Checkpoint, criu: Option<&Path>) -> Result<()> {
     args.check()?;
     let entry = states.open_entry(&args.id)?;
     entry.lock(Lock::Exclusive)?;
@@ -45,7 +45,7 @@ pub fn checkpoint(states: &StateDir, args: &Checkpoint) -> Result<()> {
             status.name()
         )));
     };
-    let program = criu::find()?;
+    let program = criu::find(criu)?;
     let directories = Directories::to_write(&args.common)?;
     if let Some(parent) = &args.parent {
         directories.check_parent(parent)?;

@@ -38,13 +38,13 @@ const LOG: &str = "restore.log";
 const ROOT: &str = "criu-root";
 
 /// Makes a container from images; the answer is the exit status of its process, 0 when detached.
-pub fn restore(states: &StateDir, settings: Settings, args: &Restore) -> Result<u8> {
+pub fn restore(states: &StateDir, settings: Settings, args: &Restore, criu: Option<&Path>) -> Result<u8> {
     // Blocked before the process exists, so that none is lost.
     let signals = (!args.detach).then(Signals::block).transpose()?;
     if !args.detach && !args.create.no_subreaper {
         foreground::become_subreaper()?;
     }
-    let Restored { entry, first, master } = make(states, settings, args)?;
+    let Restored { entry, first, master } = make(states, settings, args, criu)?;
     let notifications = Proxy::open(&entry)?;
     let Some(signals) = signals else { return Ok(0) };
     master.as_ref().map_or(Ok(()), run::take_size)?;
@@ -79,11 +79,11 @@ struct Making<'a> {
     place: PathBuf,
 }
 
-fn make(states: &StateDir, settings: Settings, args: &Restore) -> Result<Restored> {
+fn make(states: &StateDir, settings: Settings, args: &Restore, criu: Option<&Path>) -> Result<Restored> {
     let id = &args.create.id;
     super::statedir::check_id(id)?;
     let host = Host::probe()?;
-    let program = criu::find()?;
+    let program = criu::find(criu)?;
     let directories = Directories::to_read(&args.common)?;
     let (config, mut plan) = create::read_plan(&args.create, &host, None)?;
     plan.warnings.log();

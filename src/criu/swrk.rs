@@ -7,7 +7,7 @@ use super::interrupt::Interrupts;
 use super::log;
 use super::messages::{Features, Kind, Options, Request, Response, Version};
 use crate::cgroup::Join;
-use crate::error::{Context, Doing, anyhow, bail, failed, shown};
+use crate::error::{Context, Doing, anyhow, bail, ensure, failed, shown};
 use crate::hostfs;
 use crate::progress::Progress;
 use crate::sys::clone::{Forked, clone3};
@@ -42,16 +42,30 @@ const GRACE: u64 = 10;
 /// Where programs of the system are, also where PATH does not say so.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The program, found in $PATH and in the directories of the system.
-pub fn find() -> Result<PathBuf> {
+/// The program: the one at a path that was given, else found by its name, `criu` where none was given, in
+/// $PATH and in the directories of the system.
+pub fn find(given: Option<&Path>) -> Result<PathBuf> {
+    let name = given.unwrap_or(Path::new("criu"));
+    if name.as_os_str().as_bytes().contains(&b'/') {
+        let shown = name.display();
+        ensure!(
+            is_program(name),
+            "`{shown}` (--criu) is no program: give the path of CRIU, or its name in $PATH"
+        );
+        // It may be started from another directory.
+        return Ok(std::path::absolute(name).unwrap_or_else(|_| name.to_path_buf()));
+    }
     let found = std::env::split_paths(&search_path())
         .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join("criu"))
+        .map(|directory| directory.join(name))
         .find(|path| is_program(path));
-    found.context(
-        "CRIU is not installed: no `criu` in $PATH; most distributions have it in the package `criu` \
-         (apt-get install criu, dnf install criu, apk add criu)",
-    )
+    found.with_context(|| {
+        format!(
+            "CRIU is not installed: no `{}` in $PATH; most distributions have it in the package `criu` \
+             (apt-get install criu, dnf install criu, apk add criu)",
+            name.display()
+        )
+    })
 }
 
 fn is_program(path: &Path) -> bool {

@@ -15,11 +15,11 @@ use anyhow::Result;
 use report::Rows;
 use std::path::Path;
 
-/// Looks at everything; `root` is where states would be kept.
-pub fn examine(root: &Path, settings: Settings) -> Result<Report> {
+/// Looks at everything; `root` is where states would be kept, `criu` the program given for it.
+pub fn examine(root: &Path, settings: Settings, criu: Option<&Path>) -> Result<Report> {
     let host = Host::probe()?;
     let mut rows = Rows::default();
     kernel::look(&host, &mut rows);
-    services::look(&host, root, settings, &mut rows);
+    services::look(&host, root, settings, criu, &mut rows);
     Ok(rows.into_report())
 }

@@ -16,11 +16,11 @@ use rustix::fs::{Access, AtFlags, CWD};
 use std::path::Path;
 
 /// Looks at all of it.
-pub fn look(host: &Host, root: &Path, settings: Settings, rows: &mut Rows) {
+pub fn look(host: &Host, root: &Path, settings: Settings, criu: Option<&Path>, rows: &mut Rows) {
     cgroups(host, settings, rows);
     security(rows);
     ids(host, rows);
-    programs(rows);
+    programs(criu, rows);
     state(root, rows);
 }
 
@@ -130,9 +130,9 @@ fn ids(host: &Host, rows: &mut Rows) {
     }
 }
 
-fn programs(rows: &mut Rows) {
+fn programs(criu: Option<&Path>, rows: &mut Rows) {
     rows.area("programs");
-    let (state, meaning, remedy) = match criu_offer() {
+    let (state, meaning, remedy) = match criu_offer(criu) {
         Ok((version, Ok(features))) => (State::Yes, format!("{version}, {features}"), String::new()),
         Ok((version, Err(error))) => (State::Partly, version, shown(&error)),
         Err(error) => (State::Partly, "checkpoint and restore".into(), shown(&error)),
@@ -142,8 +142,8 @@ fn programs(rows: &mut Rows) {
 
 /// Version and features, by its own word. It may tell the former, and then fail to look at the kernel for
 /// the latter.
-fn criu_offer() -> Result<(String, Result<String>)> {
-    let criu = Swrk::start(&criu::find()?, &criu::Setting::default())?;
+fn criu_offer(program: Option<&Path>) -> Result<(String, Result<String>)> {
+    let criu = Swrk::start(&criu::find(program)?, &criu::Setting::default())?;
     let version = criu.version()?;
     let features = || {
         let features = criu.features(Features { memory_tracking: Some(true), lazy_pages: Some(true) })?;

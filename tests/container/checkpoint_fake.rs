@@ -484,6 +484,37 @@ fn a_frozen_container_is_let_go_on_when_criu_dies() {
     faked.0.runtime(&["resume", &faked.0.id]).ok();
 }
 
+/// By its path or by its name, in each command that calls it.
+#[test]
+fn another_criu_can_be_given() {
+    let faked = Faked::running();
+    let (t, images) = (&faked.0, faked.0.path("images"));
+    let other = t.path("fake/other");
+    fs::rename(t.path("fake/criu"), &other).unwrap();
+    let asked = |criu: &str, words: &[&str]| {
+        let outcome = faked.call("good", &[&["--criu", criu], words].concat());
+        (outcome, fs::remove_file(t.path("fake/request-10")).is_ok())
+    };
+    for criu in [other.as_str(), "../fake/other", "other"] {
+        let checkpoint = ["checkpoint", "--leave-running", "--image-path", &images, &t.id];
+        let (outcome, was_asked) = asked(criu, &checkpoint);
+        outcome.ok();
+        assert!(was_asked, "{criu}");
+    }
+    let (doctor, was_asked) = asked(&other, &["doctor"]);
+    assert!(was_asked && doctor.ok().stdout.contains("4.1, with --pre-dump"));
+    fs::write(t.path("images/pstree.img"), "").unwrap();
+    let (restore, was_asked) = asked(&other, &["restore", "-d", "--image-path", &images, &t.other_id("r")]);
+    restore.failed().says(&["CRIU: Error: no luck today"]);
+    assert!(was_asked);
+    for (criu, says) in
+        [("/no/such", "`/no/such` (--criu) is no program"), ("oxt-none", "no `oxt-none` in $PATH")]
+    {
+        let (outcome, _) = asked(criu, &["checkpoint", "--image-path", &images, &t.id]);
+        outcome.failed().says(&[says]).one_line();
+    }
+}
+
 #[test]
 fn without_criu_the_error_says_what_to_install() {
     let mut t = Sandbox::new();
