@@ -18,7 +18,7 @@ use crate::bundle::plan::{NamespaceKind, Plan};
 use crate::cgroup;
 use crate::container::hooks::{self, EnvWhenAbsent};
 use crate::container::terminal::Newlines;
-use crate::error::{Doing, Failed, bail};
+use crate::error::{Doing, Failed, bail, text};
 use crate::namespaces::{self, Joined};
 use crate::procfs::Procfs;
 use crate::rootfs::path::Root;
@@ -31,6 +31,7 @@ use crate::trace;
 use anyhow::Result;
 use last::{Last, Wait};
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -235,7 +236,14 @@ fn preserved(count: u32) -> std::ops::Range<u32> {
 /// here on is the container's, and before the cgroup namespace, whose root it becomes.
 fn enter_cgroups(tasks: &[OwnedFd]) -> Result<()> {
     for tasks in tasks {
-        rustix::io::write(tasks, b"0").doing(|| "enter the container's cgroup")?;
+        match rustix::io::write(tasks, b"0") {
+            Err(Errno::INVAL) => bail!(
+                "enter the container's cgroup: {}: a real-time process (chrt) may not be in a cpu cgroup without \
+                 linux.resources.cpu.realtimeRuntime",
+                text(Errno::INVAL)
+            ),
+            written => written.doing(|| "enter the container's cgroup")?,
+        };
     }
     Ok(())
 }
@@ -421,7 +429,7 @@ fn wait_for_start(job: &Job, reporter: &mut Option<Channel>) -> Result<()> {
     let connection = loop {
         match rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
             Ok(connection) => break connection,
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(_) => deserted(),
         }
     };

@@ -380,6 +380,12 @@ impl Sandbox {
         self.command_of(&["nsenter", &file, runtime().to_str().unwrap()], args)
     }
 
+    /// The same, executed by another program.
+    pub fn by_program(&self, program: &[&str], args: &[&str]) -> Command {
+        let words = [program, &[runtime().to_str().unwrap()]].concat();
+        self.command_of(&words, args)
+    }
+
     /// The same as root of a user namespace, with a mount namespace that a shell script has changed
     /// first: as engines call the runtime for ordinary users.
     pub fn in_user_namespace(&self, script: &str, args: &[&str]) -> Command {

@@ -62,6 +62,26 @@ fn policies_of_realtime_tasks() {
 }
 
 #[test]
+fn a_realtime_caller_is_told_what_the_cgroup_lacks() {
+    if !Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+        skip!("this kernel has no budget for real-time processes in cgroups");
+    }
+    let mut t = Sandbox::new();
+    t.args(&["payload", "report"]);
+    let says: &[&str] = if is_oxrun() {
+        &["enter the container's cgroup: invalid argument: a real-time process (chrt)", "realtimeRuntime"]
+    } else {
+        &["invalid argument"]
+    };
+    let run = |t: &Sandbox| t.spawn(t.by_program(&["chrt", "-f", "1"], &["run", &t.id])).wait();
+    t.write_config();
+    run(&t).failed().says(says);
+    allow_realtime(&mut t);
+    t.write_config();
+    run(&t).ok();
+}
+
+#[test]
 fn deadline_with_its_times_and_flags() {
     only_oxrun!();
     let times = json!({"policy": "SCHED_DEADLINE", "runtime": 1000000, "deadline": 9000000, "period": 10000000,
