@@ -126,12 +126,17 @@ pub fn join_one(one: &Joined) -> Result<()> {
     setns(&one.fd, one.kind.flag()).doing(|| format!("join the {} namespace", one.kind.name()))
 }
 
-/// CLONE_NEW… flags of the namespaces that `pid` has and the caller has not; those that were made for it,
-/// and with them for nobody else, are not looked at. What is compared is inodes, so the caller must know that
-/// the process was there all the time.
+/// CLONE_NEW… flags of the namespaces that `pid` has and the caller has not; those that were made for it are
+/// not looked at, as entering one's own again changes nothing, but for the user namespace, where it is an
+/// error (setns(2)). What is compared is inodes, so the caller must know that the process was there all the
+/// time.
 pub fn differing(pid: i32, made: &[NamespaceKind]) -> Result<u64> {
-    let mut flags = made.iter().fold(0, |flags, kind| flags | kind.flag());
-    for kind in NamespaceKind::ALL.into_iter().filter(|kind| !made.contains(kind)) {
+    let mut flags = 0;
+    for kind in NamespaceKind::ALL {
+        if kind != NamespaceKind::User && made.contains(&kind) {
+            flags |= kind.flag();
+            continue;
+        }
         let name = kind.proc_name();
         let (own, other) = (format!("/proc/self/ns/{name}"), format!("/proc/{pid}/ns/{name}"));
         let identity = |path: &str| hostfs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
