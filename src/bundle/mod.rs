@@ -28,6 +28,10 @@ mod sysctl;
 #[cfg(test)]
 pub mod bad_input;
 #[cfg(test)]
+mod bad_linux;
+#[cfg(test)]
+mod bad_process;
+#[cfg(test)]
 mod edges;
 #[cfg(test)]
 mod good_input;
