@@ -4,7 +4,9 @@
 use crate::harness::{Outcome, Sandbox, wait_until, write_program};
 use crate::{config, console, host};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -590,6 +592,20 @@ fn what_cannot_be_written_is_refused() {
         faked.checkpoint("good", &[]).failed().says(&[says]).one_line();
         faked.0.finish();
     }
+}
+
+/// The messages to CRIU are UTF-8, and the container's root is below the state directory.
+#[test]
+fn a_state_directory_that_criu_cannot_be_told_of() {
+    let faked = Faked::new();
+    faked.0.write_config();
+    fs::create_dir(faked.0.dir().join("images")).unwrap();
+    fs::write(faked.0.dir().join("images/pstree.img"), "").unwrap();
+    let mut command = faked.command("good", &[]);
+    command.arg("--root").arg(faked.0.dir().join(OsStr::from_bytes(b"state-\xff")));
+    command.args(["restore", "-d", "--image-path", &faked.0.path("images"), &faked.0.id]);
+    faked.0.spawn(command).wait().failed().says(&["is not UTF-8: CRIU cannot be told of it"]).one_line();
+    faked.0.assert_clean();
 }
 
 #[test]

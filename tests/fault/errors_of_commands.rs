@@ -70,6 +70,12 @@ fn processes_by_identity() {
         r"
         nothing: create ID ! host open /stat = EMFILE
             /stat: too many open files
+        nothing: create ID ! host fstat [pidfd] = EIO
+            look at the pidfd of 
+        nothing: create ID ! host newfstatat DIR/bundle = EIO
+            open bundle `DIR/bundle`: input/output error
+        nothing: create ID ! host statfs /sys/fs/cgroup = EACCES
+            look at `/sys/fs/cgroup`: permission denied
         nothing: create ID ! host read /stat = 0
             /stat: not in its known form
         nothing: create ID ! host open /boot_id = EMFILE
@@ -138,8 +144,8 @@ fn exec() {
             forbid tracing: invalid argument
         running: exec ID true ! host waitid = ECHILD
             wait for the process that went inside: no child processes
-        running: exec ID true ! host/0 close_range #10 = ENOMEM
-            close descriptors: cannot allocate memory
+        running: exec ID true ! host rt_sigprocmask = EINVAL
+            block signals: invalid argument
         running: exec ID true ! host clone3 = EAGAIN
             adding the process to cgroups: resource temporarily unavailable; the limit of processes
         running: exec ID true ! host rt_sigaction #1 = EINVAL

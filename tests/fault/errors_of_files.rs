@@ -365,6 +365,8 @@ fn the_root_is_only_changed() {
     let table = r"
         nothing: create ID ! host/0 fchdir /rootfs = EACCES
             enter the root filesystem to find its mount: permission denied
+        nothing: create ID ! host/0 mount . = EPERM
+            make the mount on the root filesystem private: operation not permitted
         nothing: create ID ! host/0 fchdir /rootfs #1 = EACCES
             enter the root filesystem: permission denied
         running: exec ID true ! host/0 fchdir /rootfs = EACCES
