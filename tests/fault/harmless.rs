@@ -98,7 +98,7 @@ pub fn tells_otherwise(role: &str, call: &Call, line: &str) -> bool {
         // Nobody closes the other end but by ending.
         SYS_sendmsg => told("was killed before its program was executed"),
         // Before start could ask it.
-        SYS_accept4 if role == "init" => {
+        SYS_accept4 | SYS_close_range if role == "init" => {
             told("cannot start a container that has stopped")
                 || told("was killed before its program was executed")
         }
