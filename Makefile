@@ -6,7 +6,7 @@
 MACHINE := $(shell uname -m)
 GNU     := $(MACHINE)-unknown-linux-gnu
 MUSL    := $(MACHINE)-unknown-linux-musl
-ifneq ($(filter-out help clean lint docs pages errors test test-security deny,$(or $(MAKECMDGOALS),build)),)
+ifneq ($(filter-out help clean uninstall lint docs pages errors test test-security deny,$(or $(MAKECMDGOALS),build)),)
 ifeq ($(wildcard $(shell rustc --print target-libdir --target $(MUSL))/libstd-*),)
 $(shell timeout 120 rustup target add $(MUSL) >/dev/null 2>&1)
 endif
@@ -21,7 +21,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES  := $(BUILD_PACKAGES) busybox-static libseccomp2 python3
 
-.PHONY: all build demo test fault test-security test-v2 test-criu soak bench lint errors pages docs conformance integration integration-v2 integration-criu deny dist dist-tarball dist-deb dist-check install clean help
+.PHONY: all build demo test fault test-security test-v2 test-criu soak bench lint errors pages docs conformance integration integration-v2 integration-criu deny dist dist-tarball dist-deb dist-check install uninstall clean help
 
 all: build
 
@@ -46,7 +46,7 @@ help:
 	@echo 'make integration [ENGINES="ctr docker"]   real engines on top of the binary, or of RUNTIME=… (root)'
 	@echo 'make integration-v2 [ENGINES="cri"]   engines with systemd cgroups in a virtual machine'
 	@echo 'make integration-criu   engines checkpoint and restore in the virtual machine of test-criu'
-	@echo 'make install      binary, man pages and completions to $$(DESTDIR)$$(PREFIX)'
+	@echo 'make install      binary, man pages and completions to $$(DESTDIR)$$(PREFIX); make uninstall takes them away'
 
 build:
 	@tools/packages $(BUILD_PACKAGES)
@@ -156,6 +156,12 @@ integration-v2:
 
 install: build
 	tools/install $(BINARY) '$(DESTDIR)' '$(PREFIX)'
+
+# What tools/install has put there, under each name that it may have.
+uninstall:
+	cd '$(DESTDIR)$(PREFIX)' && rm -f sbin/oxrun sbin/oxrun-register share/man/man8/oxrun.8 share/man/man8/oxrun-*.8 \
+		share/bash-completion/completions/oxrun share/zsh/site-functions/_oxrun share/zsh/vendor-completions/_oxrun \
+		share/fish/vendor_completions.d/oxrun.fish
 
 clean:
 	cargo clean

@@ -101,3 +101,12 @@ pub fn set_capabilities(config: &mut Value, names: &[&str]) {
 pub fn shell_hook(script: &str) -> Value {
     json!({"path": "/bin/sh", "args": ["sh", "-c", script]})
 }
+
+/// The host's mount namespace, and nothing that needs another.
+pub fn share_mounts(config: &mut Value) {
+    drop_namespace(config, "mount");
+    config["linux"]["maskedPaths"] = json!([]);
+    config["linux"]["readonlyPaths"] = json!([]);
+    drop_mount(config, "/sys");
+    drop_mount(config, "/sys/fs/cgroup");
+}

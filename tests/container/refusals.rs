@@ -82,9 +82,7 @@ fn mounts_that_cannot_be_added() {
     t.wait_status("stopped");
     refused(&t, &words, "container not running");
     t.finish();
-    config::drop_namespace(&mut t.config, "mount");
-    (t.config["linux"]["maskedPaths"], t.config["linux"]["readonlyPaths"]) = (json!([]), json!([]));
-    t.config["mounts"] = json!([]);
+    config::share_mounts(&mut t.config);
     t.write_config();
     t.runtime(&["run", "-d", &t.id]).ok();
     refused(&t, &words, "the container has the host's mount namespace: mount on the host");

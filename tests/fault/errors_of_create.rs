@@ -194,13 +194,7 @@ fn without_a_mount_namespace() {
         running: exec ID true ! host open DIR/bundle/rootfs = EMFILE
             open the container's root `DIR/bundle/rootfs`: too many open files
         ";
-    changed(table, |t| {
-        config::drop_namespace(&mut t.config, "mount");
-        t.config["linux"]["maskedPaths"] = json!([]);
-        t.config["linux"]["readonlyPaths"] = json!([]);
-        config::drop_mount(&mut t.config, "/sys");
-        config::drop_mount(&mut t.config, "/sys/fs/cgroup");
-    });
+    changed(table, |t| config::share_mounts(&mut t.config));
 }
 
 #[test]

@@ -102,11 +102,7 @@ impl Scenario {
 
     /// In the host's mount namespace, where mounts could be left.
     pub fn without_mount_namespace(mut self) -> Scenario {
-        config::drop_namespace(&mut self.t.config, "mount");
-        self.t.config["linux"]["maskedPaths"] = json!([]);
-        self.t.config["linux"]["readonlyPaths"] = json!([]);
-        config::drop_mount(&mut self.t.config, "/sys");
-        config::drop_mount(&mut self.t.config, "/sys/fs/cgroup");
+        config::share_mounts(&mut self.t.config);
         self
     }
 
