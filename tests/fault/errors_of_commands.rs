@@ -14,6 +14,8 @@ fn state_directory() {
             create state directory `DIR/other`: no space left on device; choose another with --root
         broken: create IDx ! host mkdirat = EDQUOT
             create state of `IDx` in `DIR/state`: disk quota exceeded; choose another directory with --root
+        nothing: list ! host rt_sigaction = EINVAL
+            prepare standard descriptors and signals: invalid argument
         nothing: list ! host openat /state = EACCES
             open state directory `DIR/state`: permission denied; choose another with --root
         broken: list ! host fstat /state = EIO
@@ -145,6 +147,8 @@ fn exec() {
         running: exec ID true ! host waitid = ECHILD
             wait for the process that went inside: no child processes
         running: exec ID true ! host rt_sigprocmask = EINVAL
+            block signals: invalid argument
+        running: exec --detach ID true ! host rt_sigprocmask = EINVAL
             block signals: invalid argument
         running: exec ID true ! host clone3 = EAGAIN
             adding the process to cgroups: resource temporarily unavailable; the limit of processes

@@ -41,6 +41,8 @@ fn launch() {
             read /proc/self/cgroup: too many open files
         nothing: create ID ! host fcntl /unified/ID 0x406 = EMFILE
             duplicate a cgroup descriptor: too many open files
+        nothing: create ID ! host openat /devices.deny = EMFILE
+            linux.resources.devices: open `/sys/fs/cgroup/devices/ID/devices.deny`: too many open files
         nothing: create ID ! host write /devices.deny = EPERM
             linux.resources.devices: write `a` to `/sys/fs/cgroup/devices/ID/devices.deny`: operation not permitted
         nothing: create ID ! host write /cpuset.cpus = ENOSPC

@@ -16,8 +16,6 @@ fn unit() {
             make a socket: too many open files
         nothing: --systemd-cgroup create ID ! host recvfrom = ENOMEM
             receive from `/run/systemd/private`: cannot allocate memory
-        nothing: --systemd-cgroup create ID ! host ppoll = ENOMEM
-            poll `/run/systemd/private`: cannot allocate memory
         nothing: --systemd-cgroup create ID ! host pipe2 = EMFILE
             make a pipe: too many open files
         nothing: --systemd-cgroup create ID ! host clone3 = EAGAIN

@@ -128,3 +128,30 @@ fn dbus_sockets_that_are_none() {
         format!("waited 0 s at `{}` for the answer to the authentication", path.display())
     );
 }
+
+/// The kernel polls no more descriptors than a process may have.
+#[test]
+fn a_wait_that_the_kernel_refuses() {
+    let (socket, _peer) = UnixStream::pair().unwrap();
+    let time = Duration::from_secs(20);
+    let connection = Connection {
+        socket: socket.into(),
+        peer: "BUS".into(),
+        bus: false,
+        task: String::new(),
+        progress: Progress::begin(),
+        serial: 0,
+        time,
+        deadline: Instant::now() + time,
+        input: Vec::new(),
+        signals: Vec::new(),
+    };
+    crate::error::open_record();
+    let status = crate::sys::spawn::in_child(|| {
+        let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, none).unwrap();
+        let error = connection.wait(PollFlags::IN, "an answer").unwrap_err();
+        assert_eq!(format!("{error:#}"), "poll `BUS`: invalid argument");
+    });
+    assert_eq!(status, 0);
+}
