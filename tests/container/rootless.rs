@@ -143,6 +143,7 @@ fn limits_without_delegation_are_an_error_that_names_it() {
 
 #[test]
 fn a_path_outside_the_delegation_is_an_error() {
+    needs_cgroupfs!();
     let mut t = Sandbox::rootless();
     t.config["linux"]["cgroupsPath"] = json!(format!("/{}", t.id));
     t.run_args(&["true"]).failed().says(&["ermission denied", "delegated"]).one_line();
