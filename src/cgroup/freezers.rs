@@ -1,7 +1,7 @@
 //! Whether cgroups are frozen, asked for many containers in a row: each hierarchy is opened and checked
-//! once, and each cgroup costs one file. Used by `list` and `state`.
+//! once, and each cgroup costs a file or two. Used by `list` and `state`.
 
-use super::node::{Node, Place, read_line_below};
+use super::node::{Node, Place, field, read_below};
 use anyhow::Result;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,16 +26,24 @@ impl Freezers {
             self.0.push((place.mountpoint.clone(), root));
         }
         let Some(root) = self.root(place) else { return Ok(false) };
-        let (name, running) =
-            if place.is_v2() { ("cgroup.freeze", "0") } else { ("freezer.state", "THAWED") };
-        let file = format!("{}/{name}", place.path);
-        match read_line_below(root.as_fd(), &file) {
-            Ok(line) => Ok(line != running),
-            Err(Errno::NOENT | Errno::NODEV) => Ok(false),
-            Err(errno) => {
-                Err(crate::error::failed(format!("read `{}`", place.mountpoint.join(file).display()))(errno))
+        let read = |name: &str| {
+            let file = format!("{}/{name}", place.path);
+            match read_below(root.as_fd(), &file) {
+                Ok(text) => Ok(Some(text)),
+                Err(Errno::NOENT | Errno::NODEV) => Ok(None),
+                Err(errno) => Err(crate::error::failed(format!(
+                    "read `{}`",
+                    place.mountpoint.join(file).display()
+                ))(errno)),
             }
+        };
+        if !place.is_v2() {
+            return Ok(read("freezer.state")?.is_some_and(|state| state.trim() != "THAWED"));
         }
+        // Told to freeze, or frozen with a cgroup above it.
+        let Some(told) = read("cgroup.freeze")? else { return Ok(false) };
+        Ok(told.trim() != "0"
+            || read("cgroup.events")?.is_some_and(|events| field(&events, "frozen") == Some("1")))
     }
 
     /// The directory of its hierarchy, once opened.

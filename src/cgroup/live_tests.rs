@@ -144,6 +144,22 @@ fn a_freezer_that_cannot_be_read_is_an_error() {
 }
 
 #[test]
+fn cgroup_below_a_frozen_one_is_frozen() {
+    let Some(sandbox) = Sandbox::new("above") else { return };
+    let mut inner = manager(&format!("{}/inner", path("above", "c")));
+    inner.create().unwrap();
+    let place = inner.freezer().unwrap();
+    let frozen = || (inner.is_frozen().unwrap(), Freezers::default().is_frozen(&place).unwrap());
+    assert_eq!(frozen(), (false, false));
+    sandbox.manager.freeze().unwrap();
+    assert_eq!(frozen(), (true, true));
+    sandbox.manager.thaw().unwrap();
+    assert_eq!(frozen(), (false, false));
+    assert!(inner.remove().unwrap());
+    sandbox.frees();
+}
+
+#[test]
 fn cgroup_that_is_in_use_or_frozen_is_refused() {
     let Some(mut sandbox) = Sandbox::new("busy") else { return };
     let mut second = manager(&path("busy", "c"));

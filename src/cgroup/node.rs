@@ -502,15 +502,14 @@ pub fn read_at(directory: BorrowedFd<'_>, file: &str) -> Result<String, Errno> {
     }
 }
 
-/// The first line of a control file, without its end, by its path below a hierarchy's root.
-pub fn read_line_below(root: BorrowedFd<'_>, path: &str) -> Result<String, Errno> {
+/// The text of a short control file, by its path below a hierarchy's root.
+pub fn read_below(root: BorrowedFd<'_>, path: &str) -> Result<String, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat2(root, path, flags, Mode::empty(), BELOW)?;
-    // One read gives a whole line of such a file.
+    // One read gives all of such a file.
     let mut buffer = [0u8; 256];
     let length = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut buffer))?;
-    let text = String::from_utf8_lossy(&buffer[..length]);
-    Ok(text.lines().next().unwrap_or_default().to_string())
+    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
 /// Writes a value to a control file in one write, as cgroup files want it.

@@ -538,8 +538,12 @@ impl Freezer {
 
     fn freeze(&self) {
         self.group.set(self.file, self.words[0]);
-        let state = || fs::read_to_string(self.group.0.join(self.file)).unwrap();
-        crate::harness::wait_until("the cgroup to freeze", || state().trim() == self.words[0]);
+        let (file, frozen) = match host::is_cgroup_v2() {
+            true => ("cgroup.events", "frozen 1"),
+            false => (self.file, self.words[0]),
+        };
+        let state = || fs::read_to_string(self.group.0.join(file)).unwrap();
+        crate::harness::wait_until("the cgroup to freeze", || state().lines().any(|line| line == frozen));
     }
 
     fn thaw(&self) {
