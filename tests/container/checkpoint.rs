@@ -113,7 +113,8 @@ pub fn restore(t: &Sandbox, driver: Driver, images: &str, options: &[&str]) {
     let words = ["restore", "--detach", "--image-path", &images, "--work-path", &work];
     let words: Vec<&str> = words.iter().chain(options).copied().chain([t.id.as_str()]).collect();
     quietly(t, &by(driver, &words));
-    assert_eq!(t.status(), "running");
+    let log = || fs::read_to_string(t.dir().join("work/restore.log")).unwrap_or_default();
+    assert_eq!(t.status(), "running", "{}", log());
 }
 
 fn limit(t: &Sandbox, controller: &str, v1: &str, v2: &str) -> String {
