@@ -540,7 +540,7 @@ mod tests {
     /// A value that each kind of option takes, unlike any default.
     fn sample(name: &str) -> &'static str {
         match name {
-            "DIR" | "FILE" | "SOCKET" | "LAYOUT[:TAG]" => "/x",
+            "DIR" | "FILE" | "SOCKET" | "LAYOUT[:TAG]" | "PROGRAM" => "/x",
             "KIND" => "service",
             "N" => "3",
             "FORMAT" => "json",
