@@ -20,7 +20,6 @@ use crate::cgroup::{self, Manager};
 use crate::cli::command::{CgroupManager, Create};
 use crate::error::{Context, Doing, bail, shown};
 use crate::hostfs;
-use crate::init::sync::Message;
 use crate::trace;
 use anyhow::Result;
 use std::os::fd::{AsFd, OwnedFd};
@@ -299,7 +298,7 @@ fn make(
         sockets.send_pidfd(&launched.pidfd)?;
         entry.write_state(&state)?;
         if making.start == StartBy::Socket {
-            launched.channel.send(&Message::Recorded)?;
+            launched.tell_recorded()?;
         }
         if let Some(file) = &pid_file {
             file.write(launched.pid)?;

@@ -78,6 +78,23 @@ impl Launched {
         let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
         let _ = sys::wait_pidfd(&self.pidfd);
     }
+
+    /// Tells init that the state names it, so that it needs this process no more.
+    pub fn tell_recorded(&self) -> Result<()> {
+        self.channel.send(&Message::Recorded).or_else(|error| match errno_of(&error) {
+            libc::EPIPE | libc::ECONNRESET if ends_soon(&self.pidfd) => {
+                match sys::wait_pidfd(&self.pidfd).doing(|| "wait for init")? {
+                    Exit::Signal(signal) => Err(killed(signal)),
+                    Exit::Code(_) => Err(error),
+                }
+            }
+            _ => Err(error),
+        })
+    }
+}
+
+fn killed(signal: i32) -> anyhow::Error {
+    anyhow!("container init was killed by signal {signal} before it was ready")
 }
 
 /// Clones init and talks to it until it is ready. When it fails, init is gone.
@@ -310,7 +327,7 @@ fn died(launch: &Launch, launched: &Launched, error: Option<anyhow::Error>) -> R
         Exit::Signal(libc::SIGSYS) => {
             bail!("container init was killed by the seccomp filter (bad system call)")
         }
-        Exit::Signal(signal) => bail!("container init was killed by signal {signal} before it was ready"),
+        Exit::Signal(signal) => Err(killed(signal)),
         Exit::Code(code) => match error {
             Some(error) => Err(error),
             None => bail!("container init ended with status {code} before it was ready"),
