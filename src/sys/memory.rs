@@ -5,6 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
+use std::io::Write;
 use std::ptr::{null_mut, without_provenance_mut};
 
 /// Bytes of the first chunk: what most commands need; its pages are there from the start.
@@ -79,6 +80,21 @@ fn pages(bytes: usize) -> usize {
     bytes.next_multiple_of(PAGE)
 }
 
+/// Without memory for a small block nothing can go on: what the library would say, in the same words, but
+/// never with a backtrace.
+fn no_memory(bytes: usize) -> ! {
+    let mut text = [0u8; 64];
+    let mut rest = text.as_mut_slice();
+    let _ = writeln!(rest, "memory allocation of {bytes} bytes failed");
+    let left = rest.len();
+    let length = text.len() - left;
+    // SAFETY: the text is that long; the process ends here.
+    unsafe {
+        libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), length);
+        libc::abort()
+    }
+}
+
 impl Heap {
     const fn new() -> Heap {
         Heap { next: 0, end: 0, free: [0; SIZES], chunks: [(0, 0); REMEMBERED], count: 0 }
@@ -126,7 +142,10 @@ unsafe impl GlobalAlloc for Memory {
         let place = match is_large(layout) {
             true if layout.align() > PAGE => 0,
             true => map(pages(layout.size()), 0),
-            false => heap().take(layout),
+            false => match heap().take(layout) {
+                0 => no_memory(layout.size()),
+                place => place,
+            },
         };
         without_provenance_mut(place)
     }

@@ -54,6 +54,7 @@ impl Verb {
     /// What must be so after the command, by how it ended.
     #[track_caller]
     fn judge(self, t: &Sandbox, outcome: &Outcome, reasons: &[&str]) -> End {
+        assert!(!outcome.stderr.contains("backtrace"), "{self:?}: {}", outcome.stderr);
         let end = match outcome.code {
             0 => End::Worked,
             code if (128..255).contains(&code) => End::Died,
