@@ -133,6 +133,23 @@ fn cgroup_lives_and_leaves_nothing() {
 }
 
 #[test]
+fn cgroup_that_cannot_be_made_leaves_no_parent() {
+    let Some(sandbox) = Sandbox::new("made") else { return };
+    let other = manager(&path("unmade", "c"));
+    // The kernel takes no name with a line end.
+    let json = serde_json::to_string(&other.location()).unwrap().replace("-unmade/c", "-unmade/a\\nb");
+    let mut other = Manager::from_location(&serde_json::from_str(&json).unwrap());
+    let error = other.create().unwrap_err();
+    assert!(error.to_string().contains("invalid argument"), "{error:#}");
+    let top = std::path::Path::new("/sys/fs/cgroup");
+    for hierarchy in std::fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path()).chain([top.into()]) {
+        let parent = hierarchy.join(format!("oxrun-test-{}-unmade", std::process::id()));
+        assert!(!parent.exists(), "{}", parent.display());
+    }
+    sandbox.frees();
+}
+
+#[test]
 fn a_freezer_that_cannot_be_read_is_an_error() {
     // Another filesystem where the hierarchy was.
     for controllers in [vec![], vec!["freezer".to_string()]] {

@@ -134,7 +134,10 @@ impl Node {
                     match open_below(root.as_fd(), &self.place.path) {
                         Ok(fd) => drop(self.directory.set(fd)),
                         Err(Errno::NOENT) => continue,
-                        Err(errno) => return Err(self.explain_make(errno)),
+                        Err(errno) => {
+                            unmake(root.as_fd(), &self.place.path, made);
+                            return Err(self.explain_make(errno));
+                        }
                     }
                     return Ok(());
                 }
@@ -319,13 +322,8 @@ impl Node {
             }
         }
         self.directory = OnceCell::new();
-        let mut path = self.place.path.as_str();
-        for _ in 1..self.place.made {
-            let Some((parent, _)) = path.rsplit_once('/') else { break };
-            if rustix::fs::unlinkat(&root, parent, AtFlags::REMOVEDIR).is_err() {
-                break;
-            }
-            path = parent;
+        if let Some((parent, _)) = self.place.path.rsplit_once('/') {
+            unmake(root.as_fd(), parent, self.place.made.saturating_sub(1));
         }
         Ok(true)
     }
@@ -447,7 +445,24 @@ fn make_path(root: BorrowedFd<'_>, path: &str) -> Result<usize, Errno> {
     match result {
         Ok(()) => Ok(made + 1),
         Err(Errno::EXIST) => Ok(0),
-        Err(errno) => Err(errno),
+        Err(errno) => {
+            if let Some((parent, _)) = path.rsplit_once('/') {
+                unmake(root, parent, made);
+            }
+            Err(errno)
+        }
+    }
+}
+
+/// Removes a directory that was made, and the parents made for it, as far as they are empty.
+fn unmake(root: BorrowedFd<'_>, path: &str, made: usize) {
+    let mut path = path;
+    for _ in 0..made {
+        if rustix::fs::unlinkat(root, path, AtFlags::REMOVEDIR).is_err() {
+            return;
+        }
+        let Some((parent, _)) = path.rsplit_once('/') else { return };
+        path = parent;
     }
 }
 
