@@ -205,12 +205,16 @@ fn clone_by_another(
     cgroup: Option<&OwnedFd>,
 ) -> Result<(Forked, Detour)> {
     let (ours, theirs) = Channel::pair()?;
-    match clone3(0, None).doing(|| "clone a process that joins namespaces")? {
+    // From a cgroup namespace nothing can be cloned into a cgroup out of it where namespaces are boundaries
+    // of delegation (cgroup2's `nsdelegate`): init is born where its parent is.
+    let leaves = joined.iter().any(|join| join.kind == NamespaceKind::Cgroup);
+    let (first, then) = if leaves { (cgroup, None) } else { (None, cgroup) };
+    match clone3(0, first).doing(|| "clone a process that joins namespaces")? {
         Forked::Child => {
             let entered = Detour::enter(&plan.namespaces, joined, procfs);
             let flags = flags | libc::CLONE_PARENT as u64;
             let forked =
-                entered.and_then(|_| clone3(flags, cgroup).map_err(|error| explain_clone(&error, plan)));
+                entered.and_then(|_| clone3(flags, then).map_err(|error| explain_clone(&error, plan)));
             let said = match forked {
                 Ok(Forked::Child) => return Ok((Forked::Child, Detour::default())),
                 Ok(Forked::Parent { pid, pidfd }) => {
