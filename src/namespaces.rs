@@ -98,10 +98,15 @@ pub fn is_for_children(namespaces: &Namespaces, kind: NamespaceKind) -> bool {
 }
 
 /// Whether the host side could not return from what it enters for the clone: that needs privileges
-/// over the namespaces it came from, which root of a user namespace has not.
+/// over the namespaces it came from, which root of a user namespace has not. Nor can it clone into the
+/// container's cgroup from a cgroup namespace.
 pub fn is_one_way(namespaces: &Namespaces) -> bool {
-    let enters = namespaces.join.iter().any(|j| is_for_children(namespaces, j.kind));
-    namespaces.confined && (enters || namespaces.creates(NamespaceKind::Time))
+    let mut entered =
+        namespaces.join.iter().map(|j| j.kind).filter(|kind| is_for_children(namespaces, *kind));
+    if namespaces.confined {
+        return entered.next().is_some() || namespaces.creates(NamespaceKind::Time);
+    }
+    entered.any(|kind| kind == NamespaceKind::Cgroup)
 }
 
 /// Init joins what the host side did not: first all that its present privileges allow, then the

@@ -326,7 +326,10 @@ pub(super) fn undo(entry: Entry, cgroup: &mut Manager, plan: &Plan, root_mount: 
     if !plan.namespaces.has(NamespaceKind::Mount) {
         warn("unmount", delete::unmount_host_root(&plan.rootfs, root_mount));
     }
-    warn("remove the cgroup", cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()).map(drop));
+    // Mostly nobody is in it, and removing that takes the fewest descriptors.
+    if !cgroup.remove_empty().unwrap_or(false) {
+        warn("remove the cgroup", cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()).map(drop));
+    }
     warn("remove the state", entry.remove());
     hooks::poststop(plan, &id);
 }
