@@ -546,4 +546,60 @@ mod tests {
             assert!(screen.contains("33 99"), "{screen:?}");
         });
     }
+
+    /// Descriptors from here on cannot be made or polled (poll(2): EINVAL).
+    fn without_descriptors(test: impl FnOnce() -> Result<()>) -> String {
+        crate::sys::process::set_rlimit(0, libc::RLIMIT_NOFILE, 0, 0).unwrap();
+        test().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_carried_is_an_error() {
+        alone(|| {
+            let Pty { master, slave: _slave } = test_pty(None);
+            let null = null();
+            let console = Console { master, input: null.as_fd(), output: null.as_fd(), host: None };
+            let mut relay = Relay::new(console).unwrap();
+            assert_eq!(without_descriptors(|| relay.carry()), "poll: invalid argument");
+        });
+        alone(|| {
+            let read_only = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let master = rustix::fs::open("/dev/ptmx", read_only, rustix::fs::Mode::empty()).unwrap();
+            rustix::pty::unlockpt(&master).unwrap();
+            let null = null();
+            let console = Console { master, input: null.as_fd(), output: null.as_fd(), host: None };
+            let mut relay = Relay::new(console).unwrap();
+            relay.keys.bytes = b"x".to_vec();
+            let error = relay.carry().unwrap_err().to_string();
+            assert_eq!(error, "write to the container's terminal: bad file descriptor");
+        });
+    }
+
+    #[test]
+    fn output_that_is_left_needs_descriptors_too() {
+        for (limited, expected) in [
+            (true, "wait for the reader of the output: invalid argument"),
+            (false, "read a signal: invalid argument"),
+        ] {
+            alone(|| {
+                let Pty { master, slave: _slave } = test_pty(None);
+                let (null, pidfd) = (null(), own_pidfd());
+                let console = Console { master, input: null.as_fd(), output: null.as_fd(), host: None };
+                let mut relay = Relay::new(console).unwrap();
+                relay.screen.bytes = b"x".to_vec();
+                // Signals are not read from a directory.
+                let signals = match limited {
+                    true => Signals::block().unwrap().0,
+                    false => rustix::fs::open("/", OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap(),
+                };
+                let mut watch =
+                    Watch { pidfd: &pidfd, pid: Pid::INIT, signals, relay: Some(relay), notifications: None };
+                let error = match limited {
+                    true => without_descriptors(|| watch.finish()),
+                    false => watch.finish().unwrap_err().to_string(),
+                };
+                assert!(error.starts_with(expected.split(": ").next().unwrap()), "{error}");
+            });
+        }
+    }
 }

@@ -268,6 +268,8 @@ fn namespaces_without_a_way_back() {
             clone a process that joins namespaces: resource temporarily unavailable
         nothing: create ID ! host waitid = ECHILD
             wait for the process that joined namespaces: no child processes
+        nothing: create ID ! host/0 clone3 = EAGAIN
+            create the namespaces 
         nothing: create ID ! host/0 clone3 = KILL
             the process that joined namespaces ended without a word
         ";

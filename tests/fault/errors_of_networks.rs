@@ -1,5 +1,6 @@
 //! The errors of giving network devices to a container, in a network namespace of the test.
 
+use crate::config;
 use crate::errors::cause_in;
 use crate::harness::{Sandbox, host_command};
 use serde_json::json;
@@ -60,6 +61,32 @@ fn devices() {
         t.config["linux"]["netDevices"] = json!({"left": {"name": "eth7"}});
     };
     let caused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cause_in(table, change, inside)));
+    host_command("ip", &["netns", "del", &name]);
+    if let Err(panic) = caused {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// The sysfs of a network that the container's user namespace does not own is mounted by the host side.
+#[test]
+fn sysfs_of_the_host_s_network() {
+    let table = r"
+        nothing: create ID ! host open /proc/self/ns/net #1 = EMFILE
+            keep the network namespace: too many open files
+        nothing: create ID ! host setns #2 = EPERM
+            enter the container's network namespace: operation not permitted
+        nothing: create ID ! host setns #3 = EPERM
+            return to the host's network namespace: operation not permitted
+        ";
+    let mut name = String::new();
+    let change = |t: &mut Sandbox| {
+        name = network(t);
+        host_command("ip", &["netns", "add", &name]).ok();
+        t.map_users(100_000);
+        config::add_namespace(&mut t.config, "network", &format!("/run/netns/{name}"));
+    };
+    let caused =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cause_in(table, change, Sandbox::command)));
     host_command("ip", &["netns", "del", &name]);
     if let Err(panic) = caused {
         std::panic::resume_unwind(panic);
