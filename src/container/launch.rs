@@ -81,14 +81,12 @@ impl Launched {
 
     /// Tells init that the state names it, so that it needs this process no more.
     pub fn tell_recorded(&self) -> Result<()> {
-        self.channel.send(&Message::Recorded).or_else(|error| match errno_of(&error) {
-            libc::EPIPE | libc::ECONNRESET if ends_soon(&self.pidfd) => {
-                match sys::wait_pidfd(&self.pidfd).doing(|| "wait for init")? {
-                    Exit::Signal(signal) => Err(killed(signal)),
-                    Exit::Code(_) => Err(error),
-                }
-            }
-            _ => Err(error),
+        self.channel.send(&Message::Recorded).map_err(|error| match errno_of(&error) {
+            libc::EPIPE | libc::ECONNRESET if ends_soon(&self.pidfd) => match sys::wait_pidfd(&self.pidfd) {
+                Ok(Exit::Signal(signal)) => killed(signal),
+                _ => error,
+            },
+            _ => error,
         })
     }
 }
