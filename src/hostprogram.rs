@@ -2,11 +2,11 @@
 //! newgidmap for the id maps of an ordinary user, ps(1) for `ps`. What it prints goes into memory, so that
 //! there is nothing to wait for but its end.
 
+use crate::sys::process::{Exit, wait_pidfd};
 use crate::sys::{signal, spawn};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
 use std::ffi::CString;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
@@ -45,17 +45,11 @@ pub fn output(
         stdio: [nothing.as_fd(), stdout.as_fd(), stderr.as_fd()],
         ends_with_caller: true,
     })?;
-    let status = loop {
-        match waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED) {
-            Ok(Some(status)) => break status,
-            Ok(None) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    };
+    let exit = wait_pidfd(&child.pidfd).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     if let Some(refusal) = child.refusal() {
         return Err(refusal.errno);
     }
-    Ok(Output { success: status.exit_status() == Some(0), stdout: text(stdout), stderr: text(stderr) })
+    Ok(Output { success: exit == Exit::Code(0), stdout: text(stdout), stderr: text(stderr) })
 }
 
 fn memory() -> Result<OwnedFd, Errno> {

@@ -1,9 +1,12 @@
 //! What this host offers, found out by asking the kernel, never by version numbers. Used by `check` for what a
-//! bundle needs and by `doctor` for all of it. Nothing here changes anything.
+//! bundle needs, by `doctor` for all of it, and by who executes a program of the host. Nothing here changes
+//! anything.
 
 use crate::bundle::lists::parse_list;
 use crate::bundle::plan::NamespaceKind;
 use crate::hostfs;
+use rustix::fs::FileType;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Whether the kernel has something.
@@ -140,6 +143,18 @@ pub fn program(name: &str) -> Option<PathBuf> {
     directories.map(|directory| directory.join(name)).find(|path| hostfs::exists(path))
 }
 
+/// A program by its name in the directories of a PATH; those that are not absolute are not searched.
+pub fn in_path(path: &OsStr, name: &Path) -> Option<PathBuf> {
+    let directories = std::env::split_paths(path).filter(|directory| directory.is_absolute());
+    directories.map(|directory| directory.join(name)).find(|path| is_program(path))
+}
+
+/// Whether a path of the host is that of a file that can be executed.
+pub fn is_program(path: &Path) -> bool {
+    hostfs::stat(path)
+        .is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile && s.st_mode & 0o111 != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +165,22 @@ mod tests {
         let expected = [Ids { first: 100_000, count: 65_536 }, Ids { first: 300_000, count: 10 }];
         assert_eq!(ranges(text, 1000, "ann"), expected);
         assert!(expected[1].holds(300_000, 10) && !expected[1].holds(300_001, 10));
+    }
+
+    #[test]
+    fn programs_are_files_that_can_be_executed_in_absolute_directories() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = Path::new("tool");
+        let path = directory.path().join("a").join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        let search =
+            |list: &str| in_path(OsStr::new(&list.replace("DIR", directory.path().to_str().unwrap())), name);
+        assert_eq!(search("DIR/a"), None, "a directory");
+        let there = directory.path().join(name);
+        std::fs::write(&there, "").unwrap();
+        assert_eq!(search("DIR/a:DIR"), None, "it cannot be executed");
+        std::fs::set_permissions(&there, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(search(".::DIR/a:DIR"), Some(there));
     }
 
     #[test]

@@ -6,12 +6,12 @@ use super::statedir::StateDir;
 use crate::cgroup::Location;
 use crate::error::{Context, Doing, bail};
 use crate::namespaces::HELPER_PATH;
-use crate::{hostfs, hostprogram};
+use crate::{hostprogram, probe};
 use anyhow::Result;
 use rustix::io::Errno;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// The process ids, ascending, in the runtime's pid namespace.
 pub fn pids(states: &StateDir, id: &str) -> Result<Vec<i32>> {
@@ -33,7 +33,8 @@ pub fn table(pids: &[i32], arguments: &[OsString]) -> Result<String> {
     let arguments: Vec<CString> =
         arguments.iter().map(|word| CString::new(word.as_bytes())).collect::<Result<_, _>>()?;
     // R16: a program of the host, for the caller, with its rights and its environment.
-    let output = in_path("ps")
+    let path = std::env::var_os("PATH").unwrap_or_else(|| HELPER_PATH.into());
+    let output = probe::in_path(&path, Path::new("ps"))
         .ok_or(Errno::NOENT)
         .and_then(|ps| hostprogram::output(&ps, arguments, &hooks::own_environment()))
         .doing(|| "run ps(1) of the host")?;
@@ -41,12 +42,6 @@ pub fn table(pids: &[i32], arguments: &[OsString]) -> Result<String> {
         bail!("run ps(1) of the host: {}", output.stderr.lines().next().unwrap_or("it failed"));
     }
     filter(&output.stdout, pids)
-}
-
-/// Where a program is found by the caller's PATH.
-fn in_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_else(|| HELPER_PATH.into());
-    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| hostfs::exists(path))
 }
 
 fn filter(text: &str, pids: &[i32]) -> Result<String> {

@@ -9,6 +9,7 @@ use super::messages::{Features, Kind, Options, Request, Response, Version};
 use crate::cgroup::Join;
 use crate::error::{Context, Doing, anyhow, bail, ensure, failed, shown};
 use crate::hostfs;
+use crate::probe;
 use crate::progress::Progress;
 use crate::sys::clone::{Forked, clone3};
 use crate::sys::process::{self as sys, Exit};
@@ -16,7 +17,7 @@ use crate::sys::signal;
 use anyhow::Result;
 use prost::Message;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, MemfdFlags, OFlags};
+use rustix::fs::{MemfdFlags, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, Shutdown,
@@ -49,28 +50,19 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf> {
     if name.as_os_str().as_bytes().contains(&b'/') {
         let shown = name.display();
         ensure!(
-            is_program(name),
+            probe::is_program(name),
             "`{shown}` (--criu) is no program: give the path of CRIU, or its name in $PATH"
         );
         // It may be started from another directory.
         return Ok(std::path::absolute(name).unwrap_or_else(|_| name.to_path_buf()));
     }
-    let found = std::env::split_paths(&search_path())
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join(name))
-        .find(|path| is_program(path));
-    found.with_context(|| {
+    probe::in_path(&search_path(), name).with_context(|| {
         format!(
             "CRIU is not installed: no `{}` in $PATH; most distributions have it in the package `criu` \
              (apt-get install criu, dnf install criu, apk add criu)",
             name.display()
         )
     })
-}
-
-fn is_program(path: &Path) -> bool {
-    hostfs::stat(path)
-        .is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile && s.st_mode & 0o111 != 0)
 }
 
 /// $PATH, and what it lacks of the system's directories: CRIU itself calls ip, iptables and tar.

@@ -206,8 +206,8 @@ fn propagation(plan: &Plan) -> u64 {
     }
 }
 
-/// What makes a clone of a mount of the host a mount of the container (R2): nothing that is mounted on it in the container may
-/// appear on the host, unless the plan wants that.
+/// What makes a clone of a mount of the host a mount of the container (R2): nothing that is mounted on it in
+/// the container may appear on the host, unless the plan wants that.
 fn parting(plan: &Plan) -> Change {
     let propagation = propagation(plan) & (libc::MS_SLAVE | libc::MS_PRIVATE);
     Change { propagation, recursive: true, ..Change::default() }
