@@ -202,14 +202,18 @@ fn settings(global: &Global) -> Result<Settings> {
     Ok(Settings { cgroups, tolerate_missing_rights })
 }
 
-/// Without a state directory there is no container; one that was named must be there.
+/// Without a state directory there is no container; one that was named must be there. The ids alone are those of
+/// broken containers too, so that `delete --force` can be given each.
 fn list(global: &Global, root: &std::path::Path, format: cli::command::Format, quiet: bool) -> Result<()> {
-    let views = match StateDir::open(root)? {
-        Some(states) => inspect::list(&states)?,
-        None if global.root.is_some() => {
-            bail!("list containers: state directory `{}` does not exist", root.display())
-        }
-        None => Vec::new(),
-    };
-    output::print(&output::list(views, format, quiet)?)
+    let states = StateDir::open(root)?;
+    if states.is_none() && global.root.is_some() {
+        bail!("list containers: state directory `{}` does not exist", root.display());
+    }
+    if quiet {
+        let mut ids = states.map_or_else(|| Ok(Vec::new()), |states| states.list())?;
+        ids.retain(|id| container::statedir::check_id(id).is_ok());
+        return output::print(&output::ids(&ids));
+    }
+    let views = states.map_or_else(|| Ok(Vec::new()), |states| container::list::list(&states))?;
+    output::print(&output::list(views, format)?)
 }

@@ -70,6 +70,8 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     crate::debug!("the program runs in `{}`, pid {}", args.id, talk.born.pid);
     trace::flush();
     let Talk { born, master, .. } = talk;
+    // While the program runs, and not when it has ended and the caller waits.
+    drop((cgroups, entrance));
     let Some(signals) = signals else { return Ok(0) };
     // Nobody else looks after the process.
     wait(&born, signals, master, outside.terminal).inspect_err(|_| born.kill())

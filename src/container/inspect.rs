@@ -1,5 +1,5 @@
-//! `state` and `list`: what is known of containers, read from their state files and the kernel,
-//! without config.json and without a lock.
+//! What `state` and `list` know of containers, read from their state files and the kernel, without config.json
+//! and without a lock.
 
 use super::delete::cgroup_of;
 use super::error::Error;
@@ -14,19 +14,19 @@ pub fn state(states: &StateDir, id: &str) -> Result<StateView> {
     Looker::default().look(states, id)
 }
 
-/// All containers that can be read; one that is being made or removed is left out, a broken one
+/// Those of some containers that can be read; one that is being made or removed is left out, a broken one
 /// is a warning.
-pub fn list(states: &StateDir) -> Result<Vec<StateView>> {
+pub fn look_at(states: &StateDir, ids: &[String]) -> Vec<StateView> {
     let mut looker = Looker::default();
-    let mut views = Vec::new();
-    for id in states.list()? {
-        match looker.look(states, &id) {
+    let mut views = Vec::with_capacity(ids.len());
+    for id in ids {
+        match looker.look(states, id) {
             Ok(view) => views.push(view),
             Err(error) if Error::is_not_found(&error) => {}
             Err(error) => crate::warn!("container `{id}`: {}", shown(&error)),
         }
     }
-    Ok(views)
+    views
 }
 
 /// A running or created container whose cgroup is frozen is paused.
@@ -43,11 +43,15 @@ fn can_be_paused(status: Status) -> bool {
 struct Looker {
     freezers: Freezers,
     owners: Owners,
+    /// What a state file is read into.
+    buffer: Vec<u8>,
 }
 
 impl Looker {
     fn look(&mut self, states: &StateDir, id: &str) -> Result<StateView> {
-        let Some((glance, status)) = states.glance(id)? else { return self.read_whole(states, id) };
+        let Some((glance, status)) = states.glance(id, &mut self.buffer)? else {
+            return self.read_whole(states, id);
+        };
         let paused = can_be_paused(status) && self.freezers.is_frozen(&glance.freezer)?;
         Ok(self.view(glance, if paused { Status::Paused } else { status }))
     }

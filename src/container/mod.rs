@@ -19,6 +19,7 @@ mod images;
 pub mod inspect;
 pub mod kill;
 pub mod launch;
+pub mod list;
 pub mod matching;
 pub mod mounts;
 mod netdevice;

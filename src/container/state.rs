@@ -152,6 +152,14 @@ pub enum Status {
 }
 
 impl Status {
+    const ALL: [Status; 5] =
+        [Status::Creating, Status::Created, Status::Running, Status::Paused, Status::Stopped];
+
+    /// The status that a word is the name of.
+    pub fn named(name: &str) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| status.name() == name)
+    }
+
     /// The word in the state (runtime.md).
     pub fn name(self) -> &'static str {
         match self {

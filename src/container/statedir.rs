@@ -181,16 +181,16 @@ impl StateDir {
     }
 
     /// What a look at a container shows, with no lock and few system calls; none where the state is not
-    /// one that has all of it.
-    pub fn glance(&self, id: &str) -> Result<Option<(Glance, Status)>> {
+    /// one that has all of it. The buffer is for the next look.
+    pub fn glance(&self, id: &str, buffer: &mut Vec<u8>) -> Result<Option<(Glance, Status)>> {
         let (flags, path) = (OFlags::RDONLY | OFlags::CLOEXEC, format!("{id}/{STATE}"));
         let below = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let Ok(file) = rustix::fs::openat2(&self.root, path, flags, Mode::empty(), below) else {
             return Ok(None);
         };
         // A longer one is for those who read it whole.
-        let mut buffer = [0u8; 16 << 10];
-        let Ok(length) = rustix::io::read(&file, &mut buffer) else { return Ok(None) };
+        buffer.resize(16 << 10, 0);
+        let Ok(length) = rustix::io::read(&file, buffer.as_mut_slice()) else { return Ok(None) };
         let glance: Option<Glance> = serde_json::from_slice(buffer.get(..length).unwrap_or_default()).ok();
         let Some(glance) = glance.filter(|glance| glance.version <= State::VERSION) else { return Ok(None) };
         let waits = || has_start_socket(self.root.as_fd(), &format!("{id}/{START_SOCKET}"), id);
@@ -198,7 +198,7 @@ impl StateDir {
         Ok(Some((glance, status)))
     }
 
-    /// All ids, sorted.
+    /// All ids, sorted; also of what cannot be read.
     pub fn list(&self) -> Result<Vec<String>> {
         let mut ids = self.names()?;
         ids.retain(|name| !name.starts_with('.'));

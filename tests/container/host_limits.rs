@@ -3,7 +3,7 @@
 //! work, or end with one line that names the step; what is left `delete --force` removes. Each limit goes
 //! from less than anything can work with to enough, so that both ends are seen.
 
-use crate::harness::{Outcome, Sandbox, host_command, is_oxrun};
+use crate::harness::{Outcome, Sandbox, by_systemd, host_command, is_oxrun};
 use crate::{config, host};
 use serde_json::json;
 use std::fs;
@@ -288,6 +288,39 @@ fn too_few_processes_in_the_callers_cgroup() {
             both_ends(verb, &ends);
         }
     }
+}
+
+/// So many containers that more than one process looks at them, where there are two CPUs; without room for
+/// another one, this one looks at all.
+#[test]
+fn list_of_many_containers() {
+    of_oxrun!();
+    let mut t = Sandbox::new();
+    t.config["annotations"] = json!({"some": "thing", "other": "ü\n"});
+    t.args(&["true"]).write_config();
+    let ids: Vec<String> = (100..150).map(|number| t.other_id(&number.to_string())).collect();
+    for id in &ids {
+        t.runtime(&["run", "--keep", id]).ok();
+    }
+    let one_by_one = json!(ids.iter().map(|id| t.runtime(&["state", id]).ok().json()).collect::<Vec<_>>());
+    let as_json = ["list", "--format", "json"];
+    assert_eq!(t.runtime(&as_json).ok().json(), one_by_one);
+    assert_eq!(t.runtime(&["list"]).ok().stdout.lines().count(), 51);
+    if host::has_controller("pids") && !by_systemd() {
+        let group = Group::new(&t, "pids");
+        group.set("pids.max", "1");
+        let alone = t.spawn(after(&group.enter(), &t.command(&as_json))).wait().ok();
+        assert_eq!(alone.json(), one_by_one);
+    }
+    // A broken one is a warning, whoever looks at it.
+    let file = t.state_dir().join(&ids[45]).join("state.json");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, "{").unwrap();
+    let rest = t.runtime(&as_json).ok().says(&[&ids[45]]);
+    assert_eq!(rest.json().as_array().unwrap().len(), 49);
+    fs::write(&file, whole).unwrap();
+    t.runtime(&["delete", "--force", "--regex", &format!("^{}", t.id)]).ok();
+    t.finish();
 }
 
 /// A container of an ordinary user in such a namespace, with namespaces of all kinds.
