@@ -41,8 +41,7 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     let plan = super::lower_again(&spec, &state, &host)?;
     let process = tenant::process(args, &spec, &host)?;
     let outside = Outside::open(args, &process, &plan)?;
-    let cgroups = trace::step("open the cgroups", || Cgroups::open(args, &state, init.pid))?;
-    let entrance = Entrance::open(&plan, init.pid, init.pidfd, &host)?;
+    let way = WayIn::open(args, &state, &plan, init, &host)?;
     // Blocked before the process exists, so that it has its own dispositions, and none is lost.
     let signals = match args.detach {
         true => signal::block_all().map(|_| None).doing(|| "block signals")?,
@@ -52,15 +51,17 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     let making =
         Making { args, handover, state: &state, plan: &plan, process: &process, newlines, host: &host };
     let notifies = outside.agent.is_some();
-    let born = trace::step("enter and clone", || match entrance.by_itself().filter(|_| !notifies) {
-        Some(before) => clone_outside(&making, &entrance, &cgroups, before),
-        None => enter_and_clone(&making, &entrance, &cgroups),
+    let born = trace::step("enter and clone", || match way.entrance.by_itself().filter(|_| !notifies) {
+        Some(before) => clone_outside(&making, &way, before),
+        None => enter_and_clone(&making, &way),
     })?;
-    let mut talk = Talk { making: &making, status, outside: &outside, born, master: None };
+    let mut talk = Talk { making: &making, status, outside: &outside, born, way: Some(way), master: None };
     let mut executed = trace::step("until the program runs", || talk.until_executed());
     if executed.as_ref().is_err_and(|error| error.is::<NoRoom>()) {
         talk.born.kill();
-        talk.born = trace::step("enter and clone", || enter_and_clone(&making, &entrance, &cgroups))?;
+        let (_, init) = check_status(&entry, &state, args.ignore_paused)?;
+        let way = WayIn::open(args, &state, &plan, init, &host)?;
+        talk.born = trace::step("enter and clone", || enter_and_clone(&making, &way))?;
         executed = trace::step("until the program runs", || talk.until_executed());
     }
     if let Err(error) = executed.and_then(|()| talk.announce()) {
@@ -69,12 +70,15 @@ pub fn exec(states: &StateDir, args: &Exec) -> Result<u8> {
     }
     crate::debug!("the program runs in `{}`, pid {}", args.id, talk.born.pid);
     trace::flush();
-    let Talk { born, master, .. } = talk;
-    // While the program runs, and not when it has ended and the caller waits.
-    drop((cgroups, entrance));
-    let Some(signals) = signals else { return Ok(0) };
+    let Talk { mut born, master, .. } = talk;
+    let Some(signals) = signals else {
+        born.reap_maker();
+        return Ok(0);
+    };
     // Nobody else looks after the process.
-    wait(&born, signals, master, outside.terminal).inspect_err(|_| born.kill())
+    let code = wait(&born, signals, master, outside.terminal).inspect_err(|_| born.kill())?;
+    born.reap_maker();
+    Ok(code)
 }
 
 /// A process that hides until its program runs needs room for two for a moment, which the container does
@@ -153,6 +157,19 @@ impl<'a> Outside<'a> {
     }
 }
 
+/// What leads into the container.
+struct WayIn {
+    cgroups: Cgroups,
+    entrance: Entrance,
+}
+
+impl WayIn {
+    fn open(args: &Exec, state: &State, plan: &Plan, init: Init, host: &Host) -> Result<WayIn> {
+        let cgroups = trace::step("open the cgroups", || Cgroups::open(args, state, init.pid))?;
+        Ok(WayIn { cgroups, entrance: Entrance::open(plan, init.pid, init.pidfd, host)? })
+    }
+}
+
 /// The cgroups that the process goes to.
 struct Cgroups {
     join: Join,
@@ -185,14 +202,24 @@ struct Born {
     procfs: Procfs,
     /// The process that went inside, as soon as there is one.
     inside: ToldPid,
+    /// The process that has made it, which ends then.
+    maker: Option<OwnedFd>,
 }
 
 impl Born {
+    /// Waits for the end of the maker, which may have been waited for with other children.
+    fn reap_maker(&mut self) {
+        if let Some(maker) = self.maker.take() {
+            let _ = sys::wait_pidfd(&maker);
+        }
+    }
+
     /// Ends the process and reaps it.
-    fn kill(&self) {
+    fn kill(&mut self) {
         // A process that is gone already needs no signal and no wait.
         let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
         let _ = sys::wait_pidfd(&self.pidfd);
+        self.reap_maker();
         // One that went inside, and was not heard of because its maker was killed, is a child of this process.
         let unheard =
             self.inside.get().filter(|pid| *pid != self.pid).and_then(rustix::process::Pid::from_raw);
@@ -216,19 +243,19 @@ struct Making<'a> {
 }
 
 /// Clones the process where this one is; it enters the container itself.
-fn clone_outside(making: &Making, entrance: &Entrance, cgroups: &Cgroups, before: u64) -> Result<Born> {
+fn clone_outside(making: &Making, way: &WayIn, before: u64) -> Result<Born> {
     // Nobody may trace what the new process inherits (security R9).
     sys::prctl(libc::PR_SET_DUMPABLE, 0).doing(|| "forbid tracing")?;
     let procfs = prepare(making)?;
-    clone(making, entrance, cgroups, procfs, Some(before))
+    clone(making, way, procfs, Some(before))
 }
 
 /// Enters the container with this process, and clones the new one in it.
-fn enter_and_clone(making: &Making, entrance: &Entrance, cgroups: &Cgroups) -> Result<Born> {
+fn enter_and_clone(making: &Making, way: &WayIn) -> Result<Born> {
     let procfs = prepare(making)?;
-    cgroups.elsewhere();
-    entrance.enter()?;
-    clone(making, entrance, cgroups, procfs, None)
+    way.cgroups.elsewhere();
+    way.entrance.enter()?;
+    clone(making, way, procfs, None)
 }
 
 /// What the new process inherits from this one.
@@ -243,13 +270,8 @@ fn prepare(making: &Making) -> Result<Procfs> {
     Ok(procfs)
 }
 
-fn clone(
-    making: &Making,
-    entrance: &Entrance,
-    cgroups: &Cgroups,
-    procfs: Procfs,
-    before: Option<u64>,
-) -> Result<Born> {
+fn clone(making: &Making, way: &WayIn, procfs: Procfs, before: Option<u64>) -> Result<Born> {
+    let cgroups = &way.cgroups;
     let (ours, theirs) = Channel::pair()?;
     let inside = told_pid().doing(|| "get memory for the id of a process")?;
     let into = cgroups.join.into.as_ref();
@@ -269,7 +291,7 @@ fn clone(
                 plan: making.plan,
                 process: making.process,
                 channel: theirs,
-                way: &entrance.way,
+                way: &way.entrance.way,
                 before,
                 told: inside.address(),
                 cgroup_tasks: &cgroups.join.tasks,
@@ -280,7 +302,7 @@ fn clone(
                 last_capability: making.host.last_capability,
             })
         }
-        Forked::Parent { pid, pidfd } => Ok(Born { pid, pidfd, channel: ours, procfs, inside }),
+        Forked::Parent { pid, pidfd } => Ok(Born { pid, pidfd, channel: ours, procfs, inside, maker: None }),
     }
 }
 
@@ -290,12 +312,14 @@ struct Talk<'a> {
     status: Status,
     outside: &'a Outside<'a>,
     born: Born,
+    /// Until the process is in the container.
+    way: Option<WayIn>,
     master: Option<OwnedFd>,
 }
 
 impl Talk<'_> {
     /// Ends well when the program runs: the process said that it was ready, and then the channel
-    /// was closed by execve.
+    /// was closed by execve; or another one, that it has made, was told of, which is only then.
     fn until_executed(&mut self) -> Result<()> {
         let mut ready = false;
         loop {
@@ -315,8 +339,17 @@ impl Talk<'_> {
                         return self.died();
                     }
                 }
-                (Message::Ready, _) => ready = true,
-                (Message::Successor(pid), Some(pidfd)) => self.succeed(pid, pidfd)?,
+                (Message::Ready, _) => {
+                    ready = true;
+                    // While the process takes its last steps, and not when somebody waits for this one.
+                    self.way = None;
+                }
+                (Message::Successor(pid), Some(pidfd)) => {
+                    self.succeed(pid, pidfd);
+                    if ready && !ended_unexecuted(&self.born.procfs, pid) {
+                        return Ok(());
+                    }
+                }
                 (Message::LastStep(told), root) => return self.explain(&told, root),
                 (Message::Failed(failed), _) => bail!(failed),
                 (other, _) => bail!("the process said {other:?}, which was not expected"),
@@ -325,10 +358,9 @@ impl Talk<'_> {
     }
 
     /// The process went inside as another one.
-    fn succeed(&mut self, pid: i32, pidfd: OwnedFd) -> Result<()> {
-        sys::wait_pidfd(&self.born.pidfd).doing(|| "wait for the process that went inside")?;
-        (self.born.pid, self.born.pidfd) = (pid, pidfd);
-        Ok(())
+    fn succeed(&mut self, pid: i32, pidfd: OwnedFd) {
+        self.born.pid = pid;
+        self.born.maker = Some(std::mem::replace(&mut self.born.pidfd, pidfd));
     }
 
     /// One of the last steps failed. A process that is inside by then is heard of when it has ended, which it
@@ -341,7 +373,7 @@ impl Talk<'_> {
         self.born.channel.say_no_more()?;
         while let Some((message, fd)) = self.born.channel.receive()? {
             if let (Message::Successor(pid), Some(pidfd)) = (message, fd) {
-                self.succeed(pid, pidfd)?;
+                self.succeed(pid, pidfd);
             }
         }
         Err(error)

@@ -144,8 +144,6 @@ fn exec() {
             set RLIMIT_NOFILE to
         running: exec ID true ! host/0 prctl 0x4 = EINVAL
             forbid tracing: invalid argument
-        running: exec ID true ! host waitid = ECHILD
-            wait for the process that went inside: no child processes
         running: exec ID true ! host rt_sigprocmask = EINVAL
             block signals: invalid argument
         running: exec --detach ID true ! host rt_sigprocmask = EINVAL
