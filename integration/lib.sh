@@ -172,7 +172,8 @@ status_of() {
 
 # until_true COMMAND…: within 20 seconds.
 until_true() {
-    for _ in $(seq $((100 * PATIENCE))); do
+    local end=$((SECONDS + 20 * PATIENCE))
+    while [ "$SECONDS" -le "$end" ]; do
         if "$@" > /dev/null 2>&1; then return 0; fi
         sleep 0.2
     done
@@ -181,9 +182,9 @@ until_true() {
 
 # until_eq WANT COMMAND…: the output becomes WANT within 20 seconds.
 until_eq() {
-    local want=$1 got
+    local want=$1 got end=$((SECONDS + 20 * PATIENCE))
     shift
-    for _ in $(seq $((100 * PATIENCE))); do
+    while [ "$SECONDS" -le "$end" ]; do
         got=$("$@" 2>&1) || true
         [ "$got" != "$want" ] || return 0
         sleep 0.2

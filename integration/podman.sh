@@ -225,7 +225,7 @@ t_update() {
     eq "$(memory_limit "$(pid_of)")" 134217728
     eq "$(cpu_limit "$(pid_of)")" "25000 100000"
 }
-oom_noticed() { [ -e "$WORK/tmp/oom" ] || [ "$(inspect '{{.State.OOMKilled}}')" = true ]; }
+oom_noticed() { [ -e "$WORK/tmp/oom" ] || [ -e "$WORK/home/oom" ] || [ "$(inspect '{{.State.OOMKilled}}')" = true ]; }
 t_out_of_memory() {
     limits_possible
     b --memory 16m --memory-swap 16m box sh -c 'sleep 1; tail /dev/zero; sleep 1; exit 137'
@@ -482,7 +482,7 @@ t_monitor_killed() {
 }
 # h: podman with the runtime that can be stopped half way. own_runtime: the runtime itself, as root.
 h() { e podman --runtime "$HELD" "$@"; }
-own_runtime() { "$RUNTIME" "$@"; }
+own_runtime() { if [ -z "$ROOTLESS" ]; then "$RUNTIME" "$@"; else e podman unshare "$RUNTIME" "$@"; fi; }
 states_of() { find /run/"$(basename "$RUNTIME")" "$WORK/xdg" -maxdepth 2 -name "$1" 2> /dev/null || true; }
 no_trace() {
     until_eq "" states_of "$1"
@@ -531,7 +531,7 @@ t_podman_killed_in_create() {
     gone "$HOOK"
     oxrun_only
     # Podman does not know what its monitor went on to make.
-    if [ -z "$ROOTLESS" ]; then own_runtime delete --force "$id"; else e podman unshare "$RUNTIME" delete --force "$id"; fi
+    own_runtime delete --force "$id"
     no_trace "$id"
 }
 t_runtime_killed_in_create() {
