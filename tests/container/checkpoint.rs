@@ -614,3 +614,29 @@ fn other_joined_namespaces_are_kept() {
     t.finish();
     other.finish();
 }
+
+/// So does a pid namespace, where the processes come back under the ids that they had.
+#[test]
+fn a_joined_pid_namespace_is_kept() {
+    needs_criu!();
+    let mut other = Sandbox::new();
+    other.args(&["sleep", "600"]).write_config();
+    quietly(&other, &["run", "-d", &other.id]);
+    let mut t = counting(Driver::Files);
+    config::add_namespace(&mut t.config, "pid", &format!("/proc/{}/ns/pid", other.pid()));
+    start(&t, Driver::Files);
+    goes_on(&t, 0);
+    let seen = |pid: i32| {
+        let inside = host::process_status(pid, "NSpid").split_whitespace().last().unwrap().to_string();
+        (fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap(), inside)
+    };
+    let before = seen(t.pid());
+    assert_eq!(before.0, seen(other.pid()).0);
+    checkpoint(&t, "images", &[]);
+    let at = count(&t);
+    restore(&t, Driver::Files, "images", &[]);
+    goes_on(&t, at);
+    assert_eq!(seen(t.pid()), before);
+    t.finish();
+    other.finish();
+}
