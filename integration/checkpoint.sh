@@ -13,6 +13,8 @@ opts=()
 
 # Writes a number down again and again: one that was started anew would begin at 1.
 COUNT='n=0; while :; do n=$((n + 1)); echo $n > /tmp/n.new; mv /tmp/n.new /tmp/n; sleep 0.05; done'
+# Holds a lock. Not in one long sleep: CRIU interrupts it, and busybox 1.37 then ends.
+LOCK=(flock /tmp/lock sh -c 'while :; do sleep 1; done')
 # Two ends of a connection.
 TALK='nc -l -p 7000 -e cat & sleep 1; { while :; do echo x; sleep 0.1; done; } | nc 127.0.0.1 7000 > /tmp/heard'
 
@@ -180,7 +182,7 @@ t_podman_tcp_established() {
 longer() { [ "$(px stat -c %s /tmp/heard)" -gt "$1" ]; }
 t_podman_file_locks() {
     need podman
-    pb box flock /tmp/lock sleep 1000
+    pb box "${LOCK[@]}"
     until_true px test -e /tmp/lock
     status_of 125 ck "$SCENARIO"
     has "$output" "file lock"
@@ -234,7 +236,7 @@ t_podman_volumes_and_limits() {
 }
 t_podman_refused() {
     need podman
-    pb box flock /tmp/lock sleep 1000
+    pb box "${LOCK[@]}"
     until_true px test -e /tmp/lock
     local pid
     pid=$(p_inspect '{{.State.Pid}}')
@@ -304,7 +306,7 @@ t_docker_leave_running() {
 t_docker_refused() {
     need docker
     # Docker has no option for file locks.
-    db --network host box flock /tmp/lock sleep 1000
+    db --network host box "${LOCK[@]}"
     until_true dx test -e /tmp/lock
     local refusal
     status_of 1 d checkpoint create "$SCENARIO" one

@@ -615,12 +615,13 @@ fn other_joined_namespaces_are_kept() {
     other.finish();
 }
 
-/// So does a pid namespace, where the processes come back under the ids that they had.
+/// So does a pid namespace, where the processes come back under the ids that they had. Its first process takes in
+/// those that lost their parent; else their ids stay in use.
 #[test]
 fn a_joined_pid_namespace_is_kept() {
     needs_criu!();
     let mut other = Sandbox::new();
-    other.args(&["sleep", "600"]).write_config();
+    other.args(&["sh", "-c", "while :; do sleep 1; done"]).write_config();
     quietly(&other, &["run", "-d", &other.id]);
     let mut t = counting(Driver::Files);
     config::add_namespace(&mut t.config, "pid", &format!("/proc/{}/ns/pid", other.pid()));
