@@ -225,13 +225,14 @@ t_update() {
     eq "$(memory_limit "$(pid_of)")" 134217728
     eq "$(cpu_limit "$(pid_of)")" "25000 100000"
 }
-oom_noticed() { [ -e "$WORK/tmp/oom" ] || [ -e "$WORK/home/oom" ] || [ "$(inspect '{{.State.OOMKilled}}')" = true ]; }
+oom_noticed() { [ -e "$WORK/tmp/oom" ] || [ "$(inspect '{{.State.OOMKilled}}')" = true ]; }
 t_out_of_memory() {
     limits_possible
     b --memory 16m --memory-swap 16m box sh -c 'sleep 1; tail /dev/zero; sleep 1; exit 137'
     eq "$(p wait "$SCENARIO")" 137
-    # conmon 2.1.6 of Debian 12 writes its note into Podman's working directory, where Podman does not look.
-    until_true oom_noticed
+    # conmon 2.1.6 of Debian 12 writes its note into Podman's working directory, where Podman does not look, and
+    # with another runtime too none where it belongs to an ordinary user.
+    [ -n "$ROOTLESS" ] || until_true oom_noticed
 }
 t_stats() {
     limits_possible
