@@ -637,7 +637,11 @@ fn a_joined_pid_namespace_is_kept() {
     let at = count(&t);
     restore(&t, Driver::Files, "images", &[]);
     goes_on(&t, at);
-    assert_eq!(seen(t.pid()), before);
+    let pid = t.pid();
+    assert_eq!(seen(pid), before);
+    t.kill("KILL").ok();
+    // It is this process's child, and its end is awaited by that of the pid namespace.
+    assert_eq!(t.reap(pid), 128 + 9);
     t.finish();
     other.finish();
 }
