@@ -19,7 +19,9 @@ const OPEN_TREE_NAMESPACE: u32 = 1 << 1;
 /// Makes the namespace. None where the plan needs the host's mounts in it, or where the kernel refuses,
 /// for whatever reason: the older way then works or says why not.
 pub fn of_root(plan: &Plan) -> Option<OwnedFd> {
-    if !suits(plan) {
+    // In a user namespace proc and sysfs may only be mounted where one can be seen (mount_too_revealing of
+    // fs/namespace.c), and in this one is none.
+    if !suits(plan) || crate::bundle::host::in_user_namespace().unwrap_or(true) {
         return None;
     }
     // Entering it needs what pivot_root(2) does not.
@@ -36,7 +38,7 @@ pub fn of_root(plan: &Plan) -> Option<OwnedFd> {
 }
 
 /// What the copy of the host's mounts is needed for: hooks that run in the namespace or look into it while
-/// the host's files can be seen; a user namespace, which has to own it; a root whose mounts go back to
+/// the host's files can be seen; a new user namespace, which has to own it; a root whose mounts go back to
 /// the host (`shared`), may not be cloned (`unbindable`), or is another mount than the root filesystem.
 fn suits(plan: &Plan) -> bool {
     let (namespaces, hooks) = (&plan.namespaces, &plan.hooks);
