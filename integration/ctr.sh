@@ -249,7 +249,7 @@ t_cgroup_path() {
     b --cgroup "/ox-test/$SCENARIO" -- sleep 1000
     has "$(cat "/proc/$(pid_of)/cgroup")" "/ox-test/$SCENARIO"
     tidy > /dev/null 2>&1
-    until_eq "" find /sys/fs/cgroup -path "*/ox-test/$SCENARIO" -type d
+    until_eq "" find /sys/fs/cgroup '(' -path "*/ox-test/$SCENARIO" -o -name "ox-test-$SCENARIO.scope" ')' -type d
 }
 t_pid_file() {
     b --pid-file "$WORK/pidfile" -- sleep 1000
@@ -286,7 +286,7 @@ t_shim_killed_in_create() {
     slow_spec
     c run -d "${opts[@]}" --config "$WORK/slow.json" "$SCENARIO" > "$WORK/slow.log" 2>&1 &
     local run=$! shim
-    until_true test -s "$WORK/in-hook"
+    (until_true test -s "$WORK/in-hook") || die "no hook ran: $(cat "$WORK/slow.log")"
     shim=$(pgrep -f "containerd-shim-runc-v2 .*-id $SCENARIO .*$WORK") || die "no shim found"
     kill -9 "$shim"
     if wait "$run"; then die "run succeeded"; fi
@@ -297,13 +297,16 @@ t_shim_killed_in_create() {
     until_eq "" find /sys/fs/cgroup -path '*/ox-test/slow' -type d
 }
 # held: containers of this scenario have the runtime that can be stopped half way, and a cgroup with a name.
-held() { opts=(--runc-binary "$HELD" --runc-root "$WORK/rr" --cgroup "/ox-test/$SCENARIO"); }
+held() {
+    opts=(--runc-binary "$HELD" --runc-root "$WORK/rr")
+    if by_systemd; then opts+=(--runc-systemd-cgroup); else opts+=(--cgroup "/ox-test/$SCENARIO"); fi
+}
 own_runtime() { "$RUNTIME" --root "$WORK/rr/ox-ctr" "$@"; }
 shim_of() { pgrep -f "containerd-shim-runc-v2 .*-id $SCENARIO .*$WORK" || die "no shim found"; }
 no_trace() {
     until_eq "" ls "$WORK/rr/ox-ctr"
     until_eq "" runtimes_of "$SCENARIO"
-    until_eq "" find /sys/fs/cgroup -path "*/ox-test/$SCENARIO" -type d
+    until_eq "" find /sys/fs/cgroup '(' -path "*/ox-test/$SCENARIO" -o -name "ox-test-$SCENARIO.scope" ')' -type d
     until_eq "" mounts_below "$WORK/cd/state"
 }
 restart_containerd() {
@@ -394,7 +397,7 @@ t_runtime_killed_in_exec() {
 t_console_dead_in_create() {
     held
     deafen
-    output=$(with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr run -t "${opts[@]}" "$IMAGE" "$SCENARIO" sh)
+    output=$(with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr run -t "${opts[@]}" $(group) "$IMAGE" "$SCENARIO" sh)
     has "$output" nobody-listens
     eq "$(c task ls -q)" ""
     no_trace
@@ -410,7 +413,7 @@ t_console_dead_in_exec() {
 }
 t_console_lost_while_running() {
     held
-    with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr run -d -t "${opts[@]}" "$IMAGE" "$SCENARIO" sh
+    with_tty ctr -a "$WORK/containerd.sock" -n ox-ctr run -d -t "${opts[@]}" $(group) "$IMAGE" "$SCENARIO" sh
     local pid
     pid=$(pid_of)
     # The shim held the other end of the terminal.
