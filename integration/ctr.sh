@@ -284,7 +284,8 @@ slow_spec() {
 }
 t_shim_killed_in_create() {
     slow_spec
-    c run -d "${opts[@]}" --config "$WORK/slow.json" "$SCENARIO" > "$WORK/slow.log" 2>&1 &
+    # With --config ctr wants the name of the unit in both places.
+    c run -d "${opts[@]}" $(group) --config "$WORK/slow.json" "$SCENARIO" > "$WORK/slow.log" 2>&1 &
     local run=$! shim
     (until_true test -s "$WORK/in-hook") || die "no hook ran: $(cat "$WORK/slow.log")"
     shim=$(pgrep -f "containerd-shim-runc-v2 .*-id $SCENARIO .*$WORK") || die "no shim found"
