@@ -197,17 +197,19 @@ fn process_file_schedules() {
             json!(["payload", "do", "read /proc/self/sched", "syscall 252 1 0", "read /proc/self/status"]);
         exec_process(&t, &[], members).ok().json()
     };
+    let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+    let last = online.trim().rsplit(['-', ',']).next().unwrap();
     let inside = schedule(json!({
         "scheduler": {"policy": "SCHED_BATCH", "nice": 19},
         "ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 0},
-        "execCPUAffinity": {"initial": "0", "final": "1"},
+        "execCPUAffinity": {"initial": "0", "final": last},
     }));
     assert_eq!(inside[1]["ok"], 3 << 13, "ioprio_get");
     let field = |name: &str| {
         let text = inside[2]["ok"].as_str().unwrap();
         text.lines().find_map(|l| l.strip_prefix(name)).unwrap().trim().to_string()
     };
-    assert_eq!(field("Cpus_allowed_list:"), "1");
+    assert_eq!(field("Cpus_allowed_list:"), last);
     let sched = inside[0]["ok"].as_str().unwrap();
     let policy = sched.lines().find(|l| l.starts_with("policy")).unwrap();
     assert_eq!(policy.split_whitespace().last(), Some("3"), "SCHED_BATCH: {policy}");
