@@ -250,7 +250,7 @@ t_cgroup_path() {
     b --cgroup "/ox-test/$SCENARIO" -- sleep 1000
     has "$(cat "/proc/$(pid_of)/cgroup")" "/ox-test/$SCENARIO"
     tidy > /dev/null 2>&1
-    until_eq "" find /sys/fs/cgroup '(' -path "*/ox-test/$SCENARIO" -o -name "ox-test-$SCENARIO.scope" ')' -type d
+    until_eq "" find /sys/fs/cgroup -path "*/ox-test/$SCENARIO" -type d
 }
 t_pid_file() {
     b --pid-file "$WORK/pidfile" -- sleep 1000

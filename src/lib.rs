@@ -215,5 +215,5 @@ fn list(global: &Global, root: &std::path::Path, format: cli::command::Format, q
         return output::print(&output::ids(&ids));
     }
     let views = states.map_or_else(|| Ok(Vec::new()), |states| container::list::list(&states))?;
-    output::print(&output::list(views, format)?)
+    output::print(&output::list(&views, format)?)
 }

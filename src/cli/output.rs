@@ -7,7 +7,6 @@ use crate::container::gc::{Garbage, Reason};
 use crate::container::top::Row;
 use crate::decimal;
 use crate::error::Context;
-use crate::sort::sort_by;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -56,13 +55,12 @@ pub fn ids(ids: &[String]) -> String {
     ids.iter().map(|id| format!("{id}\n")).collect()
 }
 
-/// The output of `list`, sorted by id: a table, or one line of JSON, which is `null` without containers.
-pub fn list(mut views: Vec<StateView>, format: Format) -> Result<String> {
-    sort_by(&mut views, |a, b| a.id < b.id);
+/// The output of `list`: a table, or one line of JSON, which is `null` without containers.
+pub fn list(views: &[StateView], format: Format) -> Result<String> {
     match format {
-        Format::Table => Ok(table(&views)),
+        Format::Table => Ok(table(views)),
         Format::Json if views.is_empty() => Ok("null\n".to_owned()),
-        Format::Json => Ok(serde_json::to_string(&views)? + "\n"),
+        Format::Json => Ok(serde_json::to_string(views)? + "\n"),
     }
 }
 
@@ -240,16 +238,16 @@ mod tests {
 
     #[test]
     fn table_is_aligned() {
-        let out = list(vec![view("web", "/tmp/clib"), view("a-longer-name", "/b")], Format::Table).unwrap();
+        let out = list(&[view("a-longer-name", "/b"), view("web", "/tmp/clib")], Format::Table).unwrap();
         let expected = "\
 ID              PID         STATUS      BUNDLE      CREATED                          OWNER
 a-longer-name   8134        running     /b          2026-11-23T21:12:57.656551227Z   root
 web             8134        running     /tmp/clib   2026-11-23T21:12:57.656551227Z   root
 ";
         assert_eq!(out, expected);
-        let empty = list(vec![], Format::Table).unwrap();
+        let empty = list(&[], Format::Table).unwrap();
         assert_eq!(empty, "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
-        let odd = list(vec![view("a", "/x\n\x1b[2J")], Format::Table).unwrap();
+        let odd = list(&[view("a", "/x\n\x1b[2J")], Format::Table).unwrap();
         assert_eq!(odd.lines().count(), 2);
         assert!(odd.contains("/x??[2J "));
     }
@@ -258,11 +256,11 @@ web             8134        running     /tmp/clib   2026-11-23T21:12:57.65655122
     fn json_and_quiet() {
         let mut one = view("web", "/b");
         one.annotations.insert("k".into(), "v<".into());
-        let out = list(vec![one.clone(), view("a", "/a")], Format::Json).unwrap();
+        let out = list(&[view("a", "/a"), one], Format::Json).unwrap();
         assert_eq!(out.lines().count(), 1);
         assert!(out.starts_with("[{\"ociVersion\":\"1.3.0\",\"id\":\"a\",\"pid\":8134,\"status\":\"running\",\"bundle\":\"/a\",\"rootfs\":\"/a/rootfs\",\"created\":\"2026-11-23T21:12:57.656551227Z\",\"owner\":\"root\"},{"), "{out}");
         assert!(out.ends_with(",\"annotations\":{\"k\":\"v<\"},\"owner\":\"root\"}]\n"), "{out}");
-        assert_eq!(list(vec![], Format::Json).unwrap(), "null\n");
+        assert_eq!(list(&[], Format::Json).unwrap(), "null\n");
         assert_eq!(ids(&["a".into(), "web".into()]), "a\nweb\n");
         assert_eq!(ids(&[]), "");
     }

@@ -20,7 +20,7 @@ const WORTH: usize = 24;
 /// The most processes, whatever there is.
 const MOST: usize = 8;
 
-/// All containers that can be read; one that is being made or removed is left out, a broken one
+/// All containers that can be read, sorted by id; one that is being made or removed is left out, a broken one
 /// is a warning.
 pub fn list(states: &StateDir) -> Result<Vec<StateView>> {
     let ids = states.list()?;
